@@ -1,0 +1,45 @@
+"""What ``configure`` says for the whole process."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from threading import Lock
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from session_aware._policy import NO_SETTINGS, Propagation, SessionPolicy, Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["UNSET", "Unset", "current", "update"]
+
+
+class Unset(enum.Enum):
+    """The default of a keyword for which ``None`` means something."""
+
+    UNSET = "unset"
+
+
+UNSET: Final = Unset.UNSET
+MaybePropagation: TypeAlias = Propagation | Unset | None
+MaybeBool: TypeAlias = bool | Unset | None
+MaybeStr: TypeAlias = str | Unset | None
+
+_lock: Final = Lock()
+_settings: Settings = NO_SETTINGS
+
+
+def current() -> Settings:
+    """Return what is configured now. It is replaced as a whole, so a call never sees half of a change."""
+    return _settings
+
+
+def update(*, policy: Mapping[str, object], factories: Mapping[str, object]) -> None:
+    """Replace what was said; ``UNSET`` leaves a setting alone, ``None`` takes it back."""
+    global _settings  # noqa: PLW0603 - the one process-wide setting of the library
+    with _lock:
+        changed = {name: value for name, value in policy.items() if value is not UNSET}
+        makers = {name: value for name, value in {**_settings.factories, **factories}.items() if value not in (UNSET, None)}
+        _settings = Settings(dataclasses.replace(_settings.policy, **changed), MappingProxyType(makers))  # type: ignore[arg-type]

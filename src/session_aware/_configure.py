@@ -1,0 +1,63 @@
+"""``configure``: what the process says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from session_aware import _configuration
+from session_aware._configuration import UNSET, Unset
+from session_aware._factory import check_factory
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import Session
+
+    from session_aware._policy import AsyncSessionFactory, Propagation, SessionFactory
+
+__all__ = ["configure"]
+
+
+def configure(
+    *,
+    session_factory: SessionFactory[Session] | Unset | None = UNSET,
+    async_session_factory: AsyncSessionFactory[AsyncSession] | Unset | None = UNSET,
+    read_session_factory: SessionFactory[Session] | Unset | None = UNSET,
+    async_read_session_factory: AsyncSessionFactory[AsyncSession] | Unset | None = UNSET,
+    propagation: Propagation | Unset | None = UNSET,
+    read_only: bool | Unset | None = UNSET,
+    isolation_level: str | Unset | None = UNSET,
+) -> None:
+    """Set what holds for the whole process where no decorator, object or class says otherwise.
+
+    Meant to be called once at start, such as in a web framework's lifespan. What is not named stays as it was; an explicit
+    ``None`` takes a setting back. Calls that have begun keep what they began with. Safe to call from any thread.
+
+    Args:
+        session_factory: Makes a new ``Session`` without arguments, such as a ``sessionmaker``.
+        async_session_factory: Makes a new ``AsyncSession``, for ``async def`` and its like.
+        read_session_factory: Takes the place of ``session_factory`` for read-only units.
+        async_read_session_factory: Takes the place of ``async_session_factory`` for read-only units.
+        propagation: See ``Propagation``.
+        read_only: See ``SessionPolicy``.
+        isolation_level: See ``SessionPolicy``.
+
+    Raises:
+        SessionFactoryError: What was given is no session factory of the keyword's kind. Nothing was changed.
+
+    Example:
+        configure(session_factory=sessionmaker(engine), isolation_level="REPEATABLE READ")
+    """
+    factories = {
+        "session_factory": session_factory,
+        "async_session_factory": async_session_factory,
+        "read_session_factory": read_session_factory,
+        "async_read_session_factory": async_read_session_factory,
+    }
+    for keyword, factory in factories.items():
+        if factory is not UNSET and factory is not None:
+            check_factory(factory, keyword, "configure")
+    policy = {"propagation": propagation, "read_only": read_only, "isolation_level": isolation_level}
+    _configuration.update(policy=policy, factories=factories)
+
+
+configure.__module__ = "session_aware"

@@ -1,0 +1,221 @@
+"""``auto_session_ctx``: the block form, for ``with`` and ``async with``."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+
+from session_aware import _configuration, _factory, _sync
+from session_aware._plan import Plan, plan
+from session_aware._policy import SessionPolicy, merge
+from session_aware._request import Request
+from session_aware._sentinel import is_given
+from session_aware._unit import new_unit
+from session_aware.exceptions import SessionAwareError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import Session
+
+    from session_aware._policy import AsyncSessionFactory, Propagation, SessionFactory
+    from session_aware._request import Unit
+
+__all__ = ["auto_session_ctx"]
+
+if TYPE_CHECKING:
+    S = TypeVar("S", bound=Session)
+    A = TypeVar("A", bound=AsyncSession)
+    S_co = TypeVar("S_co", bound=Session, covariant=True)
+    A_co = TypeVar("A_co", bound=AsyncSession, covariant=True)
+
+    class SyncSessionContext(Protocol[S_co]):
+        """For ``with``. Its ``__exit__`` returns None, so code after the block stays reachable for type checkers."""
+
+        def __enter__(self) -> S_co: ...
+        def __exit__(
+            self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+        ) -> None: ...
+
+    class AsyncSessionContext(Protocol[A_co]):
+        """For ``async with``."""
+
+        async def __aenter__(self) -> A_co: ...
+        async def __aexit__(
+            self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+        ) -> None: ...
+
+    class EitherSessionContext(SyncSessionContext[Session], AsyncSessionContext[AsyncSession], Protocol):
+        """For either, with the factories of ``configure``."""
+
+
+@overload
+def auto_session_ctx(
+    session: S,
+    *,
+    is_commit: bool = ...,
+    propagation: Propagation | None = ...,
+    read_only: bool | None = ...,
+    isolation_level: str | None = ...,
+) -> SyncSessionContext[S]: ...
+@overload
+def auto_session_ctx(
+    session: A,
+    *,
+    is_commit: bool = ...,
+    propagation: Propagation | None = ...,
+    read_only: bool | None = ...,
+    isolation_level: str | None = ...,
+) -> AsyncSessionContext[A]: ...
+@overload
+def auto_session_ctx(
+    session: S | None = None,
+    *,
+    is_commit: bool = ...,
+    session_factory: SessionFactory[S],
+    read_session_factory: SessionFactory[S] | None = ...,
+    propagation: Propagation | None = ...,
+    read_only: bool | None = ...,
+    isolation_level: str | None = ...,
+) -> SyncSessionContext[S]: ...
+@overload
+def auto_session_ctx(
+    session: A | None = None,
+    *,
+    is_commit: bool = ...,
+    async_session_factory: AsyncSessionFactory[A],
+    async_read_session_factory: AsyncSessionFactory[A] | None = ...,
+    propagation: Propagation | None = ...,
+    read_only: bool | None = ...,
+    isolation_level: str | None = ...,
+) -> AsyncSessionContext[A]: ...
+@overload
+def auto_session_ctx(
+    session: None = None,
+    *,
+    is_commit: bool = ...,
+    propagation: Propagation | None = ...,
+    read_only: bool | None = ...,
+    isolation_level: str | None = ...,
+) -> EitherSessionContext: ...
+def auto_session_ctx(
+    session: Any = None,
+    *,
+    is_commit: bool = True,
+    session_factory: SessionFactory[Any] | None = None,
+    async_session_factory: AsyncSessionFactory[Any] | None = None,
+    read_session_factory: SessionFactory[Any] | None = None,
+    async_read_session_factory: AsyncSessionFactory[Any] | None = None,
+    propagation: Propagation | None = None,
+    read_only: bool | None = None,
+    isolation_level: str | None = None,
+) -> Any:
+    """Run a block in the given session, or in a new one of its own.
+
+    ``with auto_session_ctx(session) as s:`` yields a given session untouched: the caller owns it. Without one the block is
+    a unit of its own: a session is opened from the factory and begun; it is committed when the block ends, rolled back on
+    any exception, which is re-raised unchanged, and always closed. ``async with`` does the same with an ``AsyncSession``.
+    A context can be entered again after it has ended, not while it is open; each entry has its own session.
+
+    Args:
+        session: The session that the surrounding function was given. None: open one. Never ``NEW_SESSION`` as a literal.
+        is_commit: False rolls an owned block back at its end and keeps its objects readable (a dry run).
+        session_factory: Makes a new ``Session``. None: the one of ``configure``.
+        async_session_factory: Makes a new ``AsyncSession``, for ``async with``. None: the one of ``configure``.
+        read_session_factory: Takes the place of ``session_factory`` if ``read_only``.
+        async_read_session_factory: Takes the place of ``async_session_factory`` if ``read_only``.
+        propagation: See ``Propagation``.
+        read_only: See ``SessionPolicy``.
+        isolation_level: See ``SessionPolicy``.
+
+    Raises:
+        SessionFactoryError: There is no factory, or what was given is none of the keyword's kind.
+        PropagationError: ``MANDATORY`` without a session, ``REQUIRES_NEW`` with one; on entry.
+        PolicyConflictError: The given session's transaction has another isolation level; on entry.
+        SessionAwareError: The context is entered while it is open.
+
+    Example:
+        def transfer(session: Session | None = None) -> None:
+            with auto_session_ctx(session, session_factory=maker) as s:
+                s.add(Entry(...))
+    """
+    named = {
+        "session_factory": session_factory,
+        "async_session_factory": async_session_factory,
+        "read_session_factory": read_session_factory,
+        "async_read_session_factory": async_read_session_factory,
+    }
+    factories = {keyword: factory for keyword, factory in named.items() if factory is not None}
+    name = f"auto_session_ctx in {sys._getframe(1).f_code.co_qualname.rpartition('<locals>.')[2]}"  # noqa: SLF001 - as warnings does
+    for keyword, factory in factories.items():
+        _factory.check_factory(factory, keyword, name)
+    policy = SessionPolicy(propagation=propagation, read_only=read_only, isolation_level=isolation_level)
+    return _SessionBlock(session, name, policy, factories, is_commit=is_commit)
+
+
+auto_session_ctx.__module__ = "session_aware"
+
+
+class _SessionBlock:
+    """Both kinds of block in one object: which it is shows when it is entered."""
+
+    __slots__ = ("_factories", "_given", "_is_commit", "_name", "_policy", "_session", "_unit")
+
+    def __init__(
+        self, given: object, name: str, policy: SessionPolicy, factories: dict[str, object], *, is_commit: bool
+    ) -> None:
+        self._given = given if is_given(given) else None
+        self._name = name
+        self._policy = policy
+        self._factories = factories
+        self._is_commit = is_commit
+        self._session: Any = None
+        self._unit: Unit | None = None
+
+    def _request(self, *, is_async: bool) -> Request:
+        if self._unit is not None:
+            msg = f"{self._name}: it is open already. Write another 'auto_session_ctx(...)' for a block inside the block."
+            raise SessionAwareError(msg)
+        policy = merge(self._policy, _configuration.current().policy)
+        chosen = plan(policy, is_given=self._given is not None, name=self._name)
+        read_only = policy.read_only is True
+        factory = None
+        if chosen is Plan.OPEN:
+            factory = _factory.find(self._factories, None, is_async=is_async, read_only=read_only, name=self._name)
+        return Request(chosen, self._name, policy, self._given, factory, self._is_commit and not read_only)
+
+    def _opened(self, unit: Unit, session: object) -> object:
+        self._unit = unit
+        self._session = session
+        return session
+
+    def _closing(self) -> tuple[Unit, Any]:
+        unit, session = self._unit, self._session
+        self._unit = self._session = None
+        if unit is None:
+            msg = f"{self._name}: it was left without having been entered."
+            raise SessionAwareError(msg)
+        return unit, session
+
+    def __enter__(self) -> object:
+        request = self._request(is_async=False)
+        unit = new_unit(request)
+        return self._opened(unit, _sync.enter(unit, request))
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        unit, _ = self._closing()
+        _sync.leave(unit, error)
+
+    async def __aenter__(self) -> object:
+        request = self._request(is_async=True)
+        unit = new_unit(request)
+        return self._opened(unit, await _asynchronous().enter(unit, request))
+
+    async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        await _asynchronous().leave(*self._closing(), error)
+
+
+def _asynchronous() -> Any:  # noqa: ANN401 - a module
+    return import_module("session_aware._async")  # needs greenlet, which is an extra

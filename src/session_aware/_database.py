@@ -1,0 +1,77 @@
+"""What a policy asks of the database: the isolation level and READ ONLY, set before the first statement."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import UnboundExecutionError
+
+from session_aware import _plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.orm import Session
+
+    from session_aware._policy import SessionPolicy
+
+__all__ = ["connection_of", "isolation_level", "needs_connection", "prepare"]
+
+
+def needs_connection(policy: SessionPolicy) -> bool:
+    """Say whether the policy has to be told to the database, which takes a connection before the body asks for one."""
+    return policy.isolation_level is not None or policy.read_only is True
+
+
+def connection_of(session: Session) -> Connection | None:
+    """Return the connection of the session's default bind, or None if it is bound per mapper only."""
+    try:
+        return session.connection()
+    except UnboundExecutionError:
+        return None
+
+
+def isolation_level(session: Session) -> str:
+    """Ask the database for the level of the session's transaction. It takes a connection if there is none yet."""
+    return session.connection().get_isolation_level()
+
+
+def prepare(session: Session, policy: SessionPolicy, *, name: str, is_begun: bool) -> Callable[[], None] | None:
+    """Tell the database the level and READ ONLY; return what puts the connection back into its former state, if anything.
+
+    Args:
+        session: The owned session, in a transaction.
+        policy: The merged policy.
+        name: Qualified name of the callable, for the message.
+        is_begun: Whether the factory handed the session over in a transaction: its level can then only be checked.
+
+    Raises:
+        PolicyConflictError: The transaction already runs at another level.
+    """
+    bind = session.bind
+    if is_begun or (isinstance(bind, Connection) and bind.in_transaction()):
+        connection = session.connection()
+        if policy.isolation_level is not None:
+            _plan.check_isolation_level(policy.isolation_level, connection.get_isolation_level(), name=name)
+        if policy.read_only and connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+    else:
+        options = {} if policy.isolation_level is None else {"isolation_level": policy.isolation_level}
+        if policy.read_only:  # other dialects ignore the option; it costs no round trip
+            options["postgresql_readonly"] = True
+        connection = session.connection(execution_options=options)
+        if policy.read_only and connection.dialect.name in {"mysql", "mariadb"}:
+            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+    if policy.read_only and connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA query_only = 1")
+        return partial(_allow_writes, connection)
+    return None
+
+
+def _allow_writes(connection: Connection) -> None:
+    """Let the pooled SQLite connection write again, also when the transaction has failed or is closed."""
+    cursor = connection.connection.cursor()
+    cursor.execute("PRAGMA query_only = 0")
+    cursor.close()

@@ -1,0 +1,235 @@
+"""Find the session factory of a call, and refuse what is none.
+
+Order: ``override_session_factory``; the decorator's keywords; the object, or the class through which a class or static
+method was reached; ``configure``. At each place the read factory comes first for read-only work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from threading import Lock
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+
+from session_aware import _configuration
+from session_aware.exceptions import SessionFactoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from session_aware._policy import AsyncSessionFactory, SessionFactory
+
+__all__ = ["FACTORY_KEYWORDS", "check_factory", "find", "override_session_factory"]
+
+FACTORY_KEYWORDS: Final = (
+    "session_factory",
+    "async_session_factory",
+    "read_session_factory",
+    "async_read_session_factory",
+)
+_SOUGHT: Final = {  # (is_async, read_only) -> keywords, the wanted one first
+    (False, False): ("session_factory",),
+    (True, False): ("async_session_factory",),
+    (False, True): ("read_session_factory", "session_factory"),
+    (True, True): ("async_read_session_factory", "async_session_factory"),
+}
+
+
+class _Override(NamedTuple):
+    service: type | None
+    is_async: bool
+    factory: Callable[[], object]
+
+
+_overrides: tuple[_Override, ...] = ()
+_lock: Final = Lock()
+
+
+def find(own: Mapping[str, object], target: object, *, is_async: bool, read_only: bool, name: str) -> Callable[[], object]:
+    """Return the factory for one owned unit.
+
+    Args:
+        own: The factories that the decorator or the block names itself.
+        target: The service object or class through which the call was reached, or None for a plain function.
+        is_async: Whether an ``AsyncSession`` is needed.
+        read_only: Whether a read factory is preferred.
+        name: Qualified name of the callable, for messages.
+
+    Raises:
+        SessionFactoryError: There is none, or what was found is no factory of this kind.
+    """
+    if _overrides and (override := _overridden(target, is_async=is_async)) is not None:
+        return override
+    keywords = _SOUGHT[is_async, read_only]
+    keyword, factory = (
+        _named(own, keywords)
+        or _on_target(target, keywords)
+        or _named(_configuration.current().factories, keywords)
+        or (keywords[-1], None)
+    )
+    if factory is None:
+        _refuse_missing(keyword, name)
+    if type(factory) is not sessionmaker or is_async:
+        check_factory(factory, keyword, name)
+    return cast("Callable[[], object]", factory)
+
+
+def _named(factories: Mapping[str, object], keywords: tuple[str, ...]) -> tuple[str, object] | None:
+    return next(((keyword, factories[keyword]) for keyword in keywords if keyword in factories), None)
+
+
+def _on_target(target: object, keywords: tuple[str, ...]) -> tuple[str, object] | None:
+    """Look on the object and along its classes; the nearest place that names one of the keywords decides.
+
+    Otherwise a subclass, or an instance, with a database of its own would read from the replica of its base's.
+    """
+    found = [
+        (_distance(target, keyword), keyword, factory)
+        for keyword in keywords
+        if (factory := getattr(target, keyword, None)) is not None
+    ]
+    if not found:
+        return None
+    _, keyword, factory = found[0] if len(found) == 1 else min(found, key=lambda one: one[0])
+    return keyword, factory
+
+
+def _distance(target: object, keyword: str) -> int:
+    if not isinstance(target, type) and keyword in getattr(target, "__dict__", ()):
+        return -1
+    classes = (target if isinstance(target, type) else type(target)).__mro__
+    return next((i for i, cls in enumerate(classes) if vars(cls).get(keyword) is not None), len(classes))
+
+
+def _overridden(target: object, *, is_async: bool) -> Callable[[], object] | None:
+    owner = target if isinstance(target, type) else type(target)
+    for override in reversed(_overrides):
+        if override.is_async is is_async and (override.service is None or issubclass(owner, override.service)):
+            return override.factory
+    return None
+
+
+@contextlib.contextmanager
+def override_session_factory(
+    service: type | None, factory: SessionFactory[Session] | AsyncSessionFactory[AsyncSession]
+) -> Iterator[None]:
+    """Open every owned unit from another factory for the time of a ``with`` block; meant for tests.
+
+    It comes before every other place that names a factory, the read factories and the keywords of decorators and blocks
+    among them. Blocks nest, the innermost wins; every thread and task sees it. A sync factory serves the sync callables
+    and an async one the async; write two blocks for both.
+
+    Args:
+        service: The service class whose methods (with those of its subclasses) are meant; None for everything.
+        factory: A ``sessionmaker`` or ``async_sessionmaker``, or anything that makes sessions. What does not show its kind
+            (a plain function) is called once to see it, and the session that it made is closed.
+
+    Raises:
+        SessionFactoryError: ``factory`` is no session factory.
+        TypeError: ``service`` is neither a class nor None.
+
+    Example:
+        with override_session_factory(Accounts, sessionmaker(test_engine)):
+            Accounts().open("ann")
+    """
+    global _overrides  # noqa: PLW0603 - seen by every thread; replaced as a whole
+    if service is not None and not isinstance(service, type):
+        msg = f"override_session_factory({service!r}, ...): the first argument is a service class, or None for everything."
+        raise TypeError(msg)
+    is_async = _makes_async(factory)
+    check_factory(factory, "async_session_factory" if is_async else "session_factory", "override_session_factory")
+    entry = _Override(service, is_async, factory)
+    with _lock:
+        _overrides = (*_overrides, entry)
+    try:
+        yield
+    finally:
+        with _lock:
+            _overrides = tuple(other for other in _overrides if other is not entry)
+
+
+override_session_factory.__module__ = "session_aware"
+
+
+def _makes_async(factory: object) -> bool:
+    """Say whether the factory makes async sessions."""
+    asyncio_module = sys.modules.get("sqlalchemy.ext.asyncio")
+    if asyncio_module is None:
+        return False
+    if isinstance(
+        factory, asyncio_module.async_sessionmaker | asyncio_module.async_scoped_session | asyncio_module.AsyncEngine
+    ):
+        return True
+    made = getattr(factory, "class_", factory)
+    if isinstance(made, type):
+        return issubclass(made, asyncio_module.AsyncSession)
+    if isinstance(factory, scoped_session | Engine | Connection | Session) or not callable(factory):
+        return False
+    session = factory()
+    if isinstance(session, asyncio_module.AsyncSession):
+        session.sync_session.close()  # it has no connection yet: a factory cannot await
+        return True
+    if isinstance(session, Session):
+        session.close()
+    return False
+
+
+def check_factory(factory: object, keyword: str, place: str) -> None:
+    """Refuse what is known not to make a new session of the keyword's kind.
+
+    Raises:
+        SessionFactoryError: See the message.
+    """
+    is_async = keyword.startswith("async")
+    problem = _problem(factory, is_async=is_async)
+    if problem is None:
+        return
+    write = "async_sessionmaker(async_engine)" if is_async else "sessionmaker(engine)"
+    msg = f"{place}: {keyword} is {_described(factory)}, which {problem}. Write '{keyword}={write}'."
+    raise SessionFactoryError(msg)
+
+
+def _described(factory: object) -> str:
+    name = factory.__name__ if isinstance(factory, type) else type(factory).__name__
+    return f"the class {name}" if isinstance(factory, type) else f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+def _problem(factory: object, *, is_async: bool) -> str | None:
+    asyncio_module = sys.modules.get("sqlalchemy.ext.asyncio")
+    shared: tuple[type, ...] = (scoped_session,)
+    engines: tuple[type, ...] = (Engine, Connection)
+    sessions: tuple[type, ...] = (Session,)
+    if asyncio_module is not None:
+        shared += (asyncio_module.async_scoped_session,)
+        engines += (asyncio_module.AsyncEngine, asyncio_module.AsyncConnection)
+        sessions += (asyncio_module.AsyncSession,)
+    if isinstance(factory, shared):
+        return "hands one session to every call of a thread or task, so that one call would commit or close another's work"
+    if isinstance(factory, engines):
+        return "makes connections, not sessions"
+    if isinstance(factory, sessions):
+        return "is one session that every call would share"
+    if not callable(factory):
+        return "cannot be called"
+    made = getattr(factory, "class_", factory)
+    if asyncio_module is None or not (isinstance(made, type) and issubclass(made, sessions)):
+        return None  # what it returns is checked when it is called
+    if issubclass(made, asyncio_module.AsyncSession) is is_async:
+        return None
+    return f"makes {'Session' if is_async else 'AsyncSession'}, but {'async' if is_async else 'plain'} callables need the other kind"
+
+
+def _refuse_missing(keyword: str, name: str) -> None:
+    service = name.rpartition(".")[0] or "Accounts"
+    maker = "async_sessionmaker(async_engine)" if keyword.startswith("async") else "sessionmaker(engine)"
+    msg = (
+        f"{name}: called without 'session=', but there is no {keyword} to open one from. Write 'class {service}("
+        f"SessionAwareService, {keyword}={maker})', set the attribute '{keyword}' on the class or the object, or call "
+        f"'configure({keyword}={maker})' once at start."
+    )
+    raise SessionFactoryError(msg)

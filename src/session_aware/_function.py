@@ -1,0 +1,141 @@
+"""``auto_session_func``: the decorator for functions, and for the policy of one method."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overload
+
+from session_aware import _signature, _wrap
+from session_aware._factory import check_factory
+from session_aware._policy import SessionPolicy, Settings, merge
+from session_aware._wrap import SessionFunction
+from session_aware.exceptions import SessionParameterError
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import Session
+
+    from session_aware._policy import AsyncSessionFactory, Propagation, SessionFactory
+
+__all__ = ["auto_session_func"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+A = TypeVar("A", bound=Awaitable[object] | AsyncIterator[object] | AbstractAsyncContextManager[object])
+
+
+class SessionDecorator(Protocol):
+    """What ``auto_session_func(...)`` returns: a decorator that keeps the signature."""
+
+    def __call__(self, func: Callable[P, R], /) -> Callable[P, R]: ...
+
+
+class AsyncSessionDecorator(Protocol):
+    """The same where only an async factory is named: a plain ``def`` is refused."""
+
+    def __call__(self, func: Callable[P, A], /) -> Callable[P, A]: ...
+
+
+@overload
+def auto_session_func(func: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def auto_session_func(
+    *,
+    async_session_factory: AsyncSessionFactory[AsyncSession],
+    async_read_session_factory: AsyncSessionFactory[AsyncSession] | None = ...,
+    propagation: Propagation | None = ...,
+    read_only: bool | None = ...,
+    isolation_level: str | None = ...,
+) -> AsyncSessionDecorator: ...
+@overload
+def auto_session_func(
+    *,
+    session_factory: SessionFactory[Session] | None = ...,
+    async_session_factory: AsyncSessionFactory[AsyncSession] | None = ...,
+    read_session_factory: SessionFactory[Session] | None = ...,
+    async_read_session_factory: AsyncSessionFactory[AsyncSession] | None = ...,
+    propagation: Propagation | None = ...,
+    read_only: bool | None = ...,
+    isolation_level: str | None = ...,
+) -> SessionDecorator: ...
+def auto_session_func(
+    func: Callable[..., Any] | None = None,
+    /,
+    *,
+    session_factory: SessionFactory[Session] | None = None,
+    async_session_factory: AsyncSessionFactory[AsyncSession] | None = None,
+    read_session_factory: SessionFactory[Session] | None = None,
+    async_read_session_factory: AsyncSessionFactory[AsyncSession] | None = None,
+    propagation: Propagation | None = None,
+    read_only: bool | None = None,
+    isolation_level: str | None = None,
+) -> Callable[..., Any]:
+    """Give a callable with a keyword-only ``session`` one for each call that omits it.
+
+    Bare, ``@auto_session_func``, or with options. A caller that passes ``session=`` owns the transaction: the body runs in
+    it and nothing is begun, committed, rolled back or closed. A caller that omits it gets a unit of its own: opened from
+    the factory, begun, committed on return, rolled back on any exception, which is re-raised unchanged, and closed.
+
+    Takes plain functions, coroutine functions, generators, async generators, functions under ``@contextmanager`` or
+    ``@asynccontextmanager``, and callable objects; above or beneath ``@staticmethod`` and ``@classmethod``. On a method
+    of a ``SessionAwareService`` it sets that method's policy, and the class's factories serve. Applied twice, the outer
+    one's options come first. Every call has its own session, so a function may be called from any thread or task.
+
+    Args:
+        func: The callable, when used bare.
+        session_factory: Makes a new ``Session``, such as a ``sessionmaker``. None: the one of ``configure``.
+        async_session_factory: Makes a new ``AsyncSession``, for ``async def`` and its like.
+        read_session_factory: Takes the place of ``session_factory`` for read-only units.
+        async_read_session_factory: Takes the place of ``async_session_factory`` for read-only units.
+        propagation: See ``Propagation``. None: what the class or ``configure`` says, else ``REQUIRED``.
+        read_only: See ``SessionPolicy``.
+        isolation_level: See ``SessionPolicy``.
+
+    Raises:
+        SessionParameterError: There is no keyword-only ``session``, or it is annotated with a session of the other kind.
+        SessionFactoryError: What was given is no session factory of the keyword's kind.
+
+    Example:
+        @auto_session_func(session_factory=sessionmaker(engine))
+        def rename(account_id: int, owner: str, *, session: Session = NEW_SESSION) -> None:
+            session.get_one(Account, account_id).owner = owner
+    """
+    named = {
+        "session_factory": session_factory,
+        "async_session_factory": async_session_factory,
+        "read_session_factory": read_session_factory,
+        "async_read_session_factory": async_read_session_factory,
+    }
+    factories = {keyword: factory for keyword, factory in named.items() if factory is not None}
+    for keyword, factory in factories.items():
+        check_factory(factory, keyword, "auto_session_func")
+    policy = SessionPolicy(propagation=propagation, read_only=read_only, isolation_level=isolation_level)
+    settings = Settings(policy, factories)
+    if func is not None:
+        return _decorate(func, settings)
+    return lambda func: _decorate(func, settings)
+
+
+auto_session_func.__module__ = "session_aware"
+
+
+def _decorate(func: Callable[..., Any], settings: Settings) -> Callable[..., Any]:
+    if isinstance(func, SessionFunction):
+        inner = _wrap.dispatcher_of(func)
+        both = Settings(merge(settings.policy, inner.settings.policy), {**inner.settings.factories, **settings.factories})
+        return _wrap.wrap(func.__wrapped__, inner.declaration, both)
+    if not callable(func) and not isinstance(func, classmethod):
+        msg = f"auto_session_func: {func!r} is not callable. Write '@auto_session_func' above a function, or name options by keyword."
+        raise SessionParameterError(msg)
+    if isinstance(func, type):
+        msg = (
+            f"auto_session_func: {func.__qualname__} is a class. Derive it from SessionAwareService, which covers its methods, or "
+            "decorate the methods one by one."
+        )
+        raise SessionParameterError(msg)
+    function = cast("Callable[..., Any]", func.__func__) if isinstance(func, staticmethod | classmethod) else func
+    declaration = _signature.read(function)
+    if declaration is None:
+        raise SessionParameterError(_signature.complaint(function))
+    return _wrap.wrap(func, declaration, settings)

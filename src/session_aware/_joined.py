@@ -1,0 +1,96 @@
+"""The units that run in a given session, which stays its caller's: a SAVEPOINT around the body, or a checked join."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from session_aware import _database, _plan
+from session_aware._marker import NO_MARKER
+from session_aware._request import refuse_deferred
+from session_aware.exceptions import SessionOwnershipError
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session, SessionTransaction
+
+    from session_aware._request import Handle, Request
+
+__all__ = ["Joined", "Savepoint"]
+
+
+class Savepoint:
+    """A unit inside a given session: a SAVEPOINT around the body; the session stays its caller's."""
+
+    __slots__ = ("_request", "_savepoint", "_session")
+    marker: ClassVar = NO_MARKER
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._savepoint: SessionTransaction | None = None
+
+    def needs_io_to_begin(self, _session: Session) -> bool:
+        """Say yes: SAVEPOINT is a statement."""
+        return True
+
+    def begin(self, session: Session, _handle: Handle) -> None:
+        """Check the level and set the savepoint."""
+        _verify_level(self._request, session)
+        self._session = session
+        self._savepoint = session.begin_nested()
+
+    def end(self, result: object) -> None:
+        """Release the savepoint."""
+        refuse_deferred(result, self._request.name)
+        if self._savepoint is None or not self._is_open():
+            msg = (
+                f"{self._request.name}: the body ended the savepoint that its propagation NESTED had set around it. Raise an "
+                "exception to roll it back, and leave commit() and rollback() to the caller."
+            )
+            raise SessionOwnershipError(msg)
+        self._savepoint.commit()
+
+    def abort(self, error: BaseException) -> None:
+        """Roll back to the savepoint, unless it is gone with its transaction."""
+        if self._savepoint is None or not self._is_open():
+            return
+        try:
+            self._savepoint.rollback()
+        except Exception as failure:  # noqa: BLE001 - the body's error is the one to report
+            error.add_note(
+                f"session-aware: rolling back the savepoint of {self._request.name} failed as well "
+                f"({type(failure).__name__}: {failure}); roll back the given session."
+            )
+
+    def _is_open(self) -> bool:
+        transaction = self._session.get_nested_transaction()
+        while transaction is not None and transaction is not self._savepoint:
+            transaction = transaction.parent
+        return transaction is not None
+
+
+class Joined:
+    """A unit that joins, once the isolation level of the given transaction was checked if one is wanted."""
+
+    __slots__ = ("_request",)
+    marker: ClassVar = NO_MARKER
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+
+    def needs_io_to_begin(self, _session: Session) -> bool:
+        """Say whether the database is asked for its level."""
+        return self._request.policy.isolation_level is not None
+
+    def begin(self, session: Session, _handle: Handle) -> None:
+        """Check the level."""
+        _verify_level(self._request, session)
+
+    def end(self, result: object) -> None:
+        """Leave everything to the caller."""
+
+    def abort(self, error: BaseException) -> None:
+        """Leave everything to the caller."""
+
+
+def _verify_level(request: Request, session: Session) -> None:
+    if (wanted := request.policy.isolation_level) is not None:
+        _plan.check_isolation_level(wanted, _database.isolation_level(session), name=request.name)

@@ -1,0 +1,104 @@
+"""Notice an owned unit that starts inside the body of another one: almost always a forgotten ``session=``.
+
+The ContextVar holds a marker, never a session. Child tasks and threads copy the context and with it the marker, so a
+marker knows its thread and task, and stops being active with its unit; no token is used, since generators and
+FastAPI's dependencies are finished in another context than the one they were started in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import warnings
+from contextvars import ContextVar
+from threading import get_ident
+from typing import TYPE_CHECKING, Final
+
+from session_aware.exceptions import NestedSessionWarning
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+__all__ = ["LANE_FILE", "NO_MARKER", "Marker", "NoMarker", "warn_if_nested"]
+
+LANE_FILE: Final = "<session_aware lane"
+"""How the file name of a generated function starts."""
+
+_current: ContextVar[Marker | None] = ContextVar("session_aware", default=None)
+
+
+class Marker:
+    """The unit whose body runs, while it runs: ``with marker:`` brackets each stretch of the body."""
+
+    __slots__ = ("_before", "factory", "is_active", "name", "task", "thread")
+
+    def __init__(self, name: str, factory: object) -> None:
+        self.name = name
+        self.factory = factory
+        self.is_active = True
+        self.thread = 0
+        self.task = 0
+        self._before: Marker | None = None
+
+    def __enter__(self) -> None:
+        # At each entry, not once: a stream may be read, and a block ended, by another thread than began it.
+        self.thread = get_ident()
+        self.task = _task()
+        self._before = _current.get()
+        _current.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        if _current.get() is self:
+            _current.set(self._before)
+        self._before = None
+
+
+class NoMarker:
+    """The marker of a call that owns nothing."""
+
+    is_active = False
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+NO_MARKER: Final = NoMarker()
+
+
+def _task() -> int:
+    """Identify the running task, 0 without one. The id, not the task: a task holds its context, which holds us."""
+    # No public call answers "is a loop running?" without raising, which would cost as much as a whole unit's begin.
+    return 0 if asyncio._get_running_loop() is None else id(asyncio.current_task())  # noqa: SLF001
+
+
+def warn_if_nested(name: str, factory: object) -> None:
+    """Warn when a unit on ``factory`` is about to start inside the body of another one on the same factory."""
+    outer = _current.get()
+    if outer is None or outer.factory is not factory or not outer.is_active:
+        return
+    if outer.thread != get_ident() or outer.task != _task():
+        return
+    msg = (
+        f"{name} was called without 'session=' inside {outer.name}, so it opens a second connection and transaction: it "
+        f"does not see the uncommitted work of {outer.name}, stays committed if that fails, and can wait for it for ever. "
+        f"Write '{name}(..., session=session)', or give it Propagation.REQUIRES_NEW if a transaction of its own is meant."
+    )
+    warnings.warn(msg, NestedSessionWarning, stacklevel=_caller_level())
+
+
+def _caller_level() -> int:
+    """Count the frames from ``warn_if_nested`` to the first that is neither ours nor plumbing."""
+    level = 2
+    frame = sys._getframe(2)  # noqa: SLF001 - the way traceback and warnings go; skip_file_prefixes needs Python 3.12
+    while frame.f_back is not None and _is_plumbing(frame):
+        frame = frame.f_back
+        level += 1
+    return level
+
+
+def _is_plumbing(frame: FrameType) -> bool:
+    module = str(frame.f_globals.get("__name__"))
+    return module.startswith(("session_aware._", "wrapt", "contextlib")) or frame.f_code.co_filename.startswith(LANE_FILE)

@@ -1,0 +1,74 @@
+"""The pure core: what one call does with the session it was given, or was not. No I/O, no SQLAlchemy."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, assert_never
+
+from session_aware._policy import Propagation
+from session_aware.exceptions import PolicyConflictError, PropagationError
+
+if TYPE_CHECKING:
+    from session_aware._policy import SessionPolicy
+
+__all__ = ["Plan", "check_isolation_level", "plan"]
+
+
+class Plan(enum.Enum):
+    """What a driver carries out."""
+
+    JOIN = "run the body in the given session and touch nothing"
+    VERIFIED_JOIN = "the same, after the given transaction's isolation level was checked"
+    SAVEPOINT = "run the body in a SAVEPOINT of the given session, its isolation level checked"
+    OPEN = "own: open, begin, commit or roll back, close"
+
+
+def plan(policy: SessionPolicy, *, is_given: bool, name: str) -> Plan:
+    """Decide what a call does.
+
+    Args:
+        policy: The merged policy of the call.
+        is_given: Whether the caller passed a session.
+        name: The callable's qualified name, for the message.
+
+    Raises:
+        PropagationError: ``MANDATORY`` without a session, ``REQUIRES_NEW`` with one.
+    """
+    match policy.propagation:
+        case Propagation.MANDATORY if not is_given:
+            msg = (
+                f"{name}: no session was given, and its propagation is MANDATORY: it may only run in its caller's "
+                f"transaction. Write '{name}(..., session=session)', or give it Propagation.REQUIRED."
+            )
+            raise PropagationError(msg)
+        case Propagation.REQUIRES_NEW if is_given:
+            msg = (
+                f"{name}: a session was given, and its propagation is REQUIRES_NEW: it always commits a transaction of its "
+                f"own, so the given one would be ignored. Leave out 'session=', or give it Propagation.REQUIRED or NESTED."
+            )
+            raise PropagationError(msg)
+        case Propagation.NESTED if is_given:
+            return Plan.SAVEPOINT
+        case None | Propagation.REQUIRED | Propagation.MANDATORY | Propagation.NESTED | Propagation.REQUIRES_NEW:
+            pass
+        case _:  # pragma: no cover - mypy proves that no member is left
+            assert_never(policy.propagation)
+    if not is_given:
+        return Plan.OPEN
+    return Plan.JOIN if policy.isolation_level is None else Plan.VERIFIED_JOIN
+
+
+def check_isolation_level(wanted: str | None, actual: str, *, name: str) -> None:
+    """Refuse to join a transaction of another isolation level.
+
+    Raises:
+        PolicyConflictError: A level is wanted and the given transaction has another.
+    """
+    if wanted is None or actual.replace("_", " ").upper() == wanted:
+        return
+    msg = (
+        f"{name}: its isolation level is {wanted}, but the given session's transaction runs at {actual}. A level cannot "
+        f"change inside a transaction, so it would be ignored. Begin the caller's transaction at {wanted}, or call without "
+        "'session=' to own one."
+    )
+    raise PolicyConflictError(msg)

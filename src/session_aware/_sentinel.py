@@ -1,0 +1,50 @@
+"""``NEW_SESSION``: the default that says "open a session for this call"."""
+
+from __future__ import annotations
+
+from typing import Final, Never, cast
+
+from session_aware.exceptions import SessionParameterError
+
+__all__ = ["NEW_SESSION", "is_given"]
+
+
+class _NewSession:
+    """One object; it keeps its identity through copy and pickle and explains itself when it is used."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "NEW_SESSION"
+
+    def __reduce__(self) -> str:
+        return "NEW_SESSION"
+
+    def __getattr__(self, name: str) -> Never:
+        if name.startswith("__"):  # copy, inspect and mock probe for protocols: "no" is the answer they know
+            raise AttributeError(name)
+        msg = (
+            f"NEW_SESSION.{name}: this function ran with the placeholder instead of a session, so nothing ever wrapped it. "
+            "Only the methods that a SessionAwareService subclass has when its class statement ends, and functions under "
+            "@auto_session_func, get a session. Write '@auto_session_func' above the function, derive its class from "
+            "SessionAwareService, or pass 'session='."
+        )
+        raise SessionParameterError(msg)
+
+
+_NewSession.__module__ = "session_aware"
+
+# Never is assignable to Session, AsyncSession and their subclasses alike and, unlike Any, spreads nothing.
+NEW_SESSION: Final[Never] = cast("Never", _NewSession())
+"""Default of a ``session`` parameter: ``def open(self, *, session: Session = NEW_SESSION)``.
+
+Inside the body the type is the session's, at the call site the argument is optional, in every type checker. Passing
+it is the same as omitting the argument. Never pass it to ``auto_session_ctx``: write ``None`` there.
+"""
+
+_NEW: Final = cast("object", NEW_SESSION)  # an expression of type Never makes mypy take what follows for unreachable
+
+
+def is_given(session: object) -> bool:
+    """Say whether the caller passed a session: neither ``None`` nor ``NEW_SESSION``. Never asks for its truth."""
+    return session is not None and session is not _NEW

@@ -1,0 +1,203 @@
+"""``SessionAwareService``: which methods of a class are session-aware."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from session_aware import _signature, _wrap
+from session_aware._factory import FACTORY_KEYWORDS, check_factory
+from session_aware._policy import NO_POLICY, NO_SETTINGS, SessionPolicy, merge
+from session_aware._wrap import BoundFunction, SessionFunction
+from session_aware.exceptions import SessionParameterError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import Session
+
+    from session_aware._policy import AsyncSessionFactory, Propagation, SessionFactory
+
+__all__ = ["SessionAwareService"]
+
+_OWN_POLICY: Final = "__own_session_policy__"
+
+# Whoever makes an object passes what the object keeps: a session there would outlive its call.
+_CONSTRUCTION: Final = frozenset(
+    {
+        "__attrs_init__",
+        "__attrs_post_init__",
+        "__attrs_pre_init__",
+        "__class_getitem__",
+        "__init__",
+        "__init_subclass__",
+        "__new__",
+        "__post_init__",
+        "__set_name__",
+        "__setstate__",
+        "__subclasshook__",
+    }
+)
+
+
+class SessionAwareService:
+    """Base of classes whose methods declare a keyword-only ``session`` and let the caller decide about the transaction.
+
+    Every callable of the class body with such a parameter is wrapped when the class statement ends: instance, class and
+    static methods, ``async def``, generators and async generators, ``@contextmanager`` and ``@asynccontextmanager``
+    methods, callable objects, ``partialmethod``, ``singledispatchmethod``, decorated, abstract and private methods, and
+    those of plain mixins among the bases. Not ``__init__``, ``__new__`` and other construction hooks, nor nested classes.
+
+    A call that passes ``session=`` joins: the body runs in that session and nothing is begun, committed, rolled back or
+    closed. A call that omits it (or passes ``None`` or ``NEW_SESSION``) owns: a new session is opened from the factory,
+    begun, committed on return, rolled back on any exception, which is re-raised unchanged, and always closed. Nothing is
+    kept on the object, the class or the thread, so one object may serve every thread and task.
+
+    The factories are class keywords, class attributes or instance attributes, looked up at each call on the object, or on
+    the class through which a class or static method was reached; then those of ``configure``.
+
+    Args:
+        session_factory: Makes a new ``Session`` without arguments, such as a ``sessionmaker``.
+        async_session_factory: Makes a new ``AsyncSession``, for ``async def`` and its like.
+        read_session_factory: Takes the place of ``session_factory`` for read-only units.
+        async_read_session_factory: Takes the place of ``async_session_factory`` for read-only units.
+        propagation: Policy of every method, see ``Propagation``; a method's own comes first. None: what a base says.
+        read_only: Likewise, see ``SessionPolicy``.
+        isolation_level: Likewise, see ``SessionPolicy``.
+        **kwargs: For the ``__init_subclass__`` of other bases.
+
+    Raises:
+        SessionParameterError: A method takes ``session`` positionally, or one annotated with the other kind of session.
+        SessionFactoryError: What was given is no session factory of the keyword's kind.
+
+    Example:
+        class Accounts(SessionAwareService, session_factory=sessionmaker(engine)):
+            def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+                account = Account(owner=owner)
+                session.add(account)
+                return account
+
+        Accounts().open("ann")                    # its own transaction
+        with Session.begin() as s:                # one transaction for both
+            Accounts().open("ann", session=s)
+            Accounts().open("bob", session=s)
+    """
+
+    __module__ = "session_aware"
+    __slots__ = ()
+
+    session_factory: SessionFactory[Session] | None = None
+    async_session_factory: AsyncSessionFactory[AsyncSession] | None = None
+    read_session_factory: SessionFactory[Session] | None = None
+    async_read_session_factory: AsyncSessionFactory[AsyncSession] | None = None
+    __session_policy__: ClassVar[SessionPolicy] = SessionPolicy()
+
+    def __init_subclass__(
+        cls,
+        *,
+        session_factory: SessionFactory[Session] | None = None,
+        async_session_factory: AsyncSessionFactory[AsyncSession] | None = None,
+        read_session_factory: SessionFactory[Session] | None = None,
+        async_read_session_factory: AsyncSessionFactory[AsyncSession] | None = None,
+        propagation: Propagation | None = None,
+        read_only: bool | None = None,
+        isolation_level: str | None = None,
+        **kwargs: Any,  # noqa: ANN401 - other bases' keywords
+    ) -> None:
+        super().__init_subclass__(**kwargs)
+        given = (session_factory, async_session_factory, read_session_factory, async_read_session_factory)
+        _set_factories(cls, dict(zip(FACTORY_KEYWORDS, given, strict=True)))
+        own = SessionPolicy(propagation=propagation, read_only=read_only, isolation_level=isolation_level)
+        _set_policy(cls, own)
+        for name, value in list(vars(cls).items()):
+            if (wrapped := _session_aware(cls, name, value)) is not value:
+                setattr(cls, name, wrapped)
+        _adopt_mixins(cls)
+
+
+def _set_factories(cls: type, keywords: dict[str, object]) -> None:
+    """Take the factories of the class statement and check those that the class body names."""
+    for keyword, given in keywords.items():
+        factory = vars(cls).get(keyword) if given is None else given
+        if isinstance(factory, staticmethod):
+            factory = factory.__func__
+        if factory is None or hasattr(type(factory), "__set__"):  # a slot or a property: looked at on the object
+            continue
+        check_factory(factory, keyword, cls.__qualname__)
+        is_method = given is None and isinstance(factory, FunctionType) and factory.__code__.co_argcount > 0
+        setattr(cls, keyword, staticmethod(factory) if hasattr(factory, "__get__") and not is_method else factory)
+
+
+def _set_policy(cls: type[SessionAwareService], said: SessionPolicy) -> None:
+    """Keep what this class says, and merge it with what its bases say, nearest first along the MRO."""
+    own = merge(said, vars(cls).get(_OWN_POLICY, NO_POLICY))  # dataclass(slots=True) builds a class twice, without keywords
+    setattr(cls, _OWN_POLICY, own)
+    cls.__session_policy__ = merge(*(vars(base).get(_OWN_POLICY, NO_POLICY) for base in cls.__mro__))
+
+
+def _session_aware(cls: type, name: str, value: object) -> object:
+    """Return what stands in the class for ``value``: itself, unless it is a callable with a keyword-only ``session``."""
+    if name in _CONSTRUCTION or isinstance(value, type | SessionFunction):
+        return value
+    if isinstance(value, BoundFunction):  # 'g = Base.f' in a class body: a function for the wrapped, so for us
+        return value._self_parent if value._self_instance is None and not value.is_of_class else value  # noqa: SLF001
+    if isinstance(value, functools.partialmethod):
+        function = _session_aware(cls, name, value.func)
+        if function is value.func:
+            return value
+        partial = copy.copy(value)
+        partial.func = function  # type: ignore[assignment]
+        return partial
+    function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
+    if isinstance(function, SessionFunction):  # @staticmethod above @auto_session_func: let the class be known
+        inner = _wrap.dispatcher_of(function)
+        return _wrap.wrap(type(value)(function.__wrapped__), inner.declaration, inner.settings)
+    if not callable(function) and not isinstance(function, functools.singledispatchmethod):
+        return value
+    return _wrapped(cls, name, value, function)
+
+
+def _wrapped(cls: type, name: str, value: object, function: Any) -> object:  # noqa: ANN401 - any callable
+    if _signature.is_session_keyword_only(function) is False:
+        raise SessionParameterError(_signature.complaint(function, f"{cls.__qualname__}.{name}"))
+    declaration = _signature.read(function, name=f"{cls.__qualname__}.{name}")
+    if declaration is None:
+        return value
+    if not hasattr(value, "__get__"):  # a callable object is not bound, and wrapt would lose the class
+        value = staticmethod(function)
+    return _wrap.wrap(value, declaration, NO_SETTINGS)
+
+
+class _Inherited:
+    """A mixin's method as the service class inherits it, so that patches, ``super()`` and diamonds stay as they are."""
+
+    def __init__(self, adopter: type, name: str, function: Callable[..., object]) -> None:
+        functools.update_wrapper(self, function)
+        self._adopter = adopter
+        self._name = name
+
+    def __get__(self, instance: object, owner: type) -> object:
+        return getattr(super(self._adopter, owner if instance is None else instance), self._name)
+
+    def __call__(self) -> None:
+        """Stand in for ``callable()``: wrapt binds before it calls."""
+
+
+def _adopt_mixins(cls: type) -> None:
+    """Make the session-aware methods of bases that are no services work like the class's own."""
+    names = {name for base in cls.__mro__ if not issubclass(base, SessionAwareService) for name in vars(base)}
+    for name in names - _CONSTRUCTION:
+        definer = next(base for base in cls.__mro__ if name in vars(base))
+        value = vars(definer)[name]
+        if definer is object or issubclass(definer, SessionAwareService) or isinstance(value, SessionFunction):
+            continue
+        function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
+        if not callable(function) or isinstance(function, type) or not _signature.is_session_keyword_only(function):
+            continue
+        if (declaration := _signature.read(function, name=f"{cls.__qualname__}.{name}")) is not None:
+            is_bound_to_class = isinstance(value, staticmethod | classmethod) or not hasattr(value, "__get__")
+            inherited = _Inherited(cls, name, function)
+            setattr(cls, name, _wrap.wrap(inherited, declaration, NO_SETTINGS, is_of_class=is_bound_to_class))

@@ -1,0 +1,199 @@
+"""Read from a callable, once and at decoration, what its calls need: the kind, the parameters, where it stands."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Final
+
+from session_aware.exceptions import SessionParameterError
+
+__all__ = ["Declaration", "Kind", "complaint", "is_session_keyword_only", "read"]
+
+
+class Kind(enum.Enum):
+    """What a call returns, which is when the body runs: the value is how messages name it."""
+
+    PLAIN = "def"
+    COROUTINE = "async def"
+    GENERATOR = "generator"
+    ASYNC_GENERATOR = "async generator"
+    CONTEXT = "context manager"
+    ASYNC_CONTEXT = "async context manager"
+
+    @property
+    def is_async(self) -> bool:
+        return self in _ASYNC
+
+
+_ASYNC: Final = frozenset({Kind.COROUTINE, Kind.ASYNC_GENERATOR, Kind.ASYNC_CONTEXT})
+
+# What contextlib returns is a plain function; only its code tells it from others.
+_CONTEXT_CODES: Final = {
+    contextlib.contextmanager(lambda: iter(())).__code__: Kind.CONTEXT,  # type: ignore[attr-defined]
+    contextlib.asynccontextmanager(lambda: _never()).__code__: Kind.ASYNC_CONTEXT,  # type: ignore[attr-defined]
+}
+
+
+async def _never() -> object:  # type: ignore[misc]  # an empty async generator
+    return
+    yield
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Declaration:
+    """A callable's facts.
+
+    Attributes:
+        name: Qualified name, ``Accounts.rename``, without the ``<locals>`` of tests.
+        kind: What a call returns.
+        is_commit: The default of the ``is_commit`` parameter, or None if it declares none.
+    """
+
+    name: str
+    kind: Kind
+    is_commit: bool | None
+
+
+def read(function: Callable[..., object], *, name: str | None = None) -> Declaration | None:
+    """Return what is declared, or None if ``function`` has no keyword-only ``session`` or cannot be given one.
+
+    Args:
+        function: Any callable: function, decorated function, callable object; not a static- or classmethod object.
+        name: The name under which a class holds it, for objects that have none.
+
+    Raises:
+        SessionParameterError: The annotation names a session of the other kind (``async def`` with ``Session``).
+    """
+    if not is_session_keyword_only(function) or not _takes_session(function):
+        return None
+    kind = _kind(function)
+    parameters = inspect.signature(function).parameters
+    is_commit = parameters.get("is_commit")
+    qualified = (getattr(function, "__qualname__", None) or name or type(function).__qualname__).rpartition("<locals>.")[2]
+    _check_annotation(function, kind, parameters["session"].annotation, qualified)
+    return Declaration(
+        name=qualified,
+        kind=kind,
+        is_commit=None
+        if is_commit is None or is_commit.kind is not is_commit.KEYWORD_ONLY
+        else is_commit.default is not False,
+    )
+
+
+def is_session_keyword_only(function: Callable[..., object]) -> bool | None:
+    """Say how ``session`` is declared: True for keyword-only, False for positional, None for not at all."""
+    if type(function) is FunctionType and not function.__dict__:  # 0.3 us instead of 13 us for inspect.signature
+        code = function.__code__
+        positional = code.co_argcount
+        if "session" in code.co_varnames[:positional]:
+            return False
+        return True if "session" in code.co_varnames[positional : positional + code.co_kwonlyargcount] else None
+    try:
+        parameter = inspect.signature(function).parameters.get("session")
+    except (TypeError, ValueError):  # builtins and objects with a broken __signature__ declare nothing
+        return None
+    if parameter is None or parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
+        return None
+    return parameter.kind is parameter.KEYWORD_ONLY
+
+
+def complaint(function: Callable[..., object], name: str | None = None) -> str:
+    """Say why a callable is not session-aware, and what to write."""
+    name = name or getattr(function, "__qualname__", type(function).__qualname__).rpartition("<locals>.")[2]
+    short = name.rpartition(".")[2]
+    first = "self, ..." if "." in name else "..."
+    write = f"Write 'def {short}({first}, *, session: Session = NEW_SESSION)'.{_where(function)}"
+    match is_session_keyword_only(function):
+        case False:
+            return f"{name}: parameter 'session' must be keyword-only. A positional session collides with ordinary arguments. {write}"
+        case None:
+            return f"{name}: there is no parameter 'session', so the caller could not pass one. {write}"
+        case _:
+            return (
+                f"{name}: 'session' is declared by the function that its decorator wraps, but the decorator takes none, so it cannot "
+                f"be passed on. Let the decorator accept **kwargs.{_where(function)}"
+            )
+
+
+def _where(function: object) -> str:
+    """Say in which file and line a callable stands, as the last sentence of a message; empty if it has no source."""
+    for layer in _layers(function):
+        if type(layer) is FunctionType:
+            return f" It stands in {layer.__code__.co_filename}, line {layer.__code__.co_firstlineno}."
+    return ""
+
+
+def _takes_session(function: Callable[..., object]) -> bool:
+    """Tell a decorator that passes ``session`` on from one that injects its own and takes none."""
+    try:
+        parameters = inspect.signature(function, follow_wrapped=False).parameters
+    except (TypeError, ValueError):
+        return True  # lru_cache objects and their like: no own signature, they pass on what they get
+    return "session" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def _layers(function: object) -> Iterator[object]:
+    """Yield the callable and what it wraps, from the outside in."""
+    seen: set[int] = set()
+    while function is not None and id(function) not in seen:
+        seen.add(id(function))
+        yield function
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif isinstance(function, functools.singledispatchmethod):
+            function = function.func
+        elif (wrapped := getattr(function, "__wrapped__", None)) is not None:
+            function = wrapped
+        elif isinstance(function, FunctionType):
+            return
+        else:  # a callable object, or a bound method
+            function = getattr(function, "__func__", None) or getattr(type(function), "__call__", None)
+
+
+def _kind(function: object) -> Kind:
+    """Take the outermost layer that is not a plain function: a plain wrapper is taken for what it wraps."""
+    for layer in _layers(function):
+        if not isinstance(layer, FunctionType):
+            continue
+        if (kind := _CONTEXT_CODES.get(layer.__code__)) is not None:
+            return kind
+        if inspect.isasyncgenfunction(layer):
+            return Kind.ASYNC_GENERATOR
+        if inspect.iscoroutinefunction(layer):
+            return Kind.COROUTINE
+        if inspect.isgeneratorfunction(layer):
+            return Kind.GENERATOR
+    return Kind.PLAIN
+
+
+def _check_annotation(function: object, kind: Kind, annotation: object, name: str) -> None:
+    """Refuse a session of the other kind. Unresolvable annotations pass: the factory's result is checked at the call."""
+    if isinstance(annotation, str):
+        namespace = next((f.__globals__ for f in _layers(function) if isinstance(f, FunctionType)), {})
+        annotation = namespace.get(annotation)
+    asyncio_module = sys.modules.get("sqlalchemy.ext.asyncio")
+    orm_module = sys.modules.get("sqlalchemy.orm")
+    if not isinstance(annotation, type) or asyncio_module is None or orm_module is None:
+        return
+    if kind.is_async and issubclass(annotation, orm_module.Session):
+        found, wanted, write = "Session", "AsyncSession", f"{kind.value} needs 'session: AsyncSession = NEW_SESSION'"
+    elif not kind.is_async and issubclass(annotation, asyncio_module.AsyncSession):
+        found, wanted, write = (
+            "AsyncSession",
+            "Session",
+            "'async def', or 'session: Session = NEW_SESSION' in a plain 'def'",
+        )
+    else:
+        return
+    msg = (
+        f"{name}: parameter 'session' is annotated {found}, but {kind.value} callables are given a session from the "
+        f"{'async_' if kind.is_async else ''}session_factory, which makes {wanted}. Write {write}.{_where(function)}"
+    )
+    raise SessionParameterError(msg)

@@ -1,0 +1,165 @@
+"""Carry a plan out with a ``Session``: one driver for each kind of callable whose body runs synchronously.
+
+``_async`` has the same shape. A driver knows when the body runs, a unit knows what happens around it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy.orm import Session
+
+from session_aware._request import refuse_other_result, refuse_other_session
+from session_aware._signature import Kind
+from session_aware._unit import new_unit
+
+if TYPE_CHECKING:
+    from session_aware._marker import Marker, NoMarker
+    from session_aware._request import Request, Unit
+
+__all__ = ["DRIVERS", "enter", "leave"]
+
+
+def acquire(request: Request) -> Session:
+    """Return the given session, or a new one from the factory."""
+    session = request.given if request.factory is None else request.factory()
+    if not isinstance(session, Session):
+        refuse_other_session(request, session, "Session")
+    return session
+
+
+def enter(unit: Unit, request: Request) -> Session:
+    """Begin a block: what ``auto_session_ctx`` does on entry."""
+    try:
+        session = acquire(request)
+        unit.begin(session, session)
+    except BaseException as error:
+        unit.abort(error)
+        raise
+    unit.marker.__enter__()
+    return session
+
+
+def leave(unit: Unit, error: BaseException | None) -> None:
+    """End a block, with the exception that left it if there is one."""
+    unit.marker.__exit__()
+    if error is not None:
+        unit.abort(error)
+        return
+    try:
+        unit.end(None)
+    except BaseException as failure:
+        unit.abort(failure)
+        raise
+
+
+def call(request: Request, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+    """Run a plain function as one unit."""
+    unit = new_unit(request)
+    try:
+        session = acquire(request)
+        unit.begin(session, session)
+        with unit.marker:
+            result = function(*args, **{**kwargs, "session": session})
+        unit.end(result)
+    except BaseException as error:
+        unit.abort(error)
+        raise
+    return result
+
+
+def generate(
+    request: Request, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+) -> Generator[object, object, object]:
+    """Run a generator as one unit, from its first ``next`` to its end; between items nothing of it is current."""
+    unit = new_unit(request)
+    try:
+        session = acquire(request)
+        unit.begin(session, session)
+        items = function(*args, **{**kwargs, "session": session})
+        if not isinstance(items, Generator):
+            refuse_other_result(items, "a generator", request.name)
+        result = yield from _Stretches(items, unit.marker)
+        unit.end(None)
+    except BaseException as error:
+        unit.abort(error)
+        raise
+    return result
+
+
+class _Stretches:
+    """A generator whose body runs under the unit's marker; ``yield from`` passes send, throw and close through."""
+
+    __slots__ = ("_items", "_marker")
+
+    def __init__(self, items: Generator[object, object, object], marker: Marker | NoMarker) -> None:
+        self._items = items
+        self._marker = marker
+
+    def __iter__(self) -> Iterator[object]:
+        return self
+
+    def __next__(self) -> object:
+        with self._marker:
+            return next(self._items)
+
+    def send(self, value: object) -> object:
+        with self._marker:
+            return self._items.send(value)
+
+    def throw(self, error: BaseException) -> object:
+        with self._marker:
+            return self._items.throw(error)
+
+    def close(self) -> None:
+        with self._marker:
+            self._items.close()
+
+
+@contextlib.contextmanager
+def hold(
+    request: Request, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+) -> Iterator[object]:
+    """Run a context manager as one unit: the session stays open for the ``with`` block."""
+    unit = new_unit(request)
+    try:
+        session = acquire(request)
+        unit.begin(session, session)
+        with unit.marker:
+            manager = function(*args, **{**kwargs, "session": session})
+        if not isinstance(manager, AbstractContextManager):
+            refuse_other_result(manager, "a context manager", request.name)
+        with _Ends(manager, unit.marker) as value:
+            yield value
+        unit.end(None)
+    except BaseException as error:
+        unit.abort(error)
+        raise
+
+
+class _Ends:
+    """A context manager whose both ends run under the unit's marker; the block between them is the caller's."""
+
+    __slots__ = ("_manager", "_marker")
+
+    def __init__(self, manager: AbstractContextManager[object, bool | None], marker: Marker | NoMarker) -> None:
+        self._manager = manager
+        self._marker = marker
+
+    def __enter__(self) -> object:
+        with self._marker:
+            return self._manager.__enter__()
+
+    def __exit__(self, *error: Any) -> bool | None:  # noqa: ANN401 - the triple of the protocol
+        with self._marker:
+            return self._manager.__exit__(*error)
+
+
+DRIVERS: Final[dict[Kind, Callable[..., object]]] = {
+    Kind.PLAIN: call,
+    Kind.GENERATOR: generate,
+    Kind.CONTEXT: hold,
+}

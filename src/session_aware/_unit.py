@@ -1,0 +1,28 @@
+"""Which unit a plan asks for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from session_aware._joined import Joined, Savepoint
+from session_aware._owned import Owned
+from session_aware._plan import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from session_aware._request import Request, Unit
+
+__all__ = ["new_unit"]
+
+_UNITS: Final[dict[Plan, Callable[[Request], Unit]]] = {
+    Plan.OPEN: Owned,
+    Plan.JOIN: Joined,
+    Plan.SAVEPOINT: Savepoint,
+    Plan.VERIFIED_JOIN: Joined,
+}
+
+
+def new_unit(request: Request) -> Unit:
+    """Return the unit that the plan asks for."""
+    return _UNITS[request.plan](request)

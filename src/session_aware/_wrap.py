@@ -1,0 +1,149 @@
+"""Put wrapt around a callable: a call enters here, is decided by ``_plan`` and carried out by ``_sync`` or ``_async``."""
+
+from __future__ import annotations
+
+import copy
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import wrapt
+
+from session_aware import _configuration, _factory, _sync
+from session_aware._plan import Plan, plan
+from session_aware._policy import NO_POLICY, merge
+from session_aware._request import Request
+from session_aware._sentinel import is_given
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from session_aware._policy import SessionPolicy, Settings
+    from session_aware._signature import Declaration, Kind
+
+__all__ = ["POLICY_ATTRIBUTE", "BoundFunction", "SessionFunction", "dispatcher_of", "wrap"]
+
+POLICY_ATTRIBUTE: Final = "__session_policy__"
+"""Where a service class keeps its policy, merged with those of its bases."""
+
+
+def _driver(kind: Kind) -> Callable[..., object]:
+    if kind.is_async:  # sqlalchemy.ext.asyncio needs greenlet, which is an extra
+        return cast("dict[Kind, Callable[..., object]]", import_module("session_aware._async").DRIVERS)[kind]
+    return _sync.DRIVERS[kind]
+
+
+class Dispatcher:
+    """What wrapt calls instead of the callable: look the policy and the factory up, plan, hand over to the driver."""
+
+    __slots__ = ("_driver", "_memo", "declaration", "settings")
+
+    def __init__(self, declaration: Declaration, settings: Settings) -> None:
+        self.declaration = declaration
+        self.settings = settings
+        self._driver: Callable[..., object] | None = None
+        self._memo: tuple[object, object, SessionPolicy] | None = None
+
+    def __call__(
+        self, wrapped: Callable[..., object], target: object, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> object:
+        given = kwargs.get("session")
+        declaration = self.declaration
+        policy = self.policy(target)
+        chosen = plan(policy, is_given=is_given(given), name=declaration.name)
+        if chosen is Plan.JOIN:
+            return wrapped(*args, **kwargs)
+        factory = None
+        if chosen is Plan.OPEN:
+            given = None
+            factory = _factory.find(
+                self.settings.factories,
+                target,
+                is_async=declaration.kind.is_async,
+                read_only=policy.read_only is True,
+                name=declaration.name,
+            )
+        commits = policy.read_only is not True and (
+            declaration.is_commit is None or bool(kwargs.get("is_commit", declaration.is_commit))
+        )
+        if self._driver is None:
+            self._driver = _driver(declaration.kind)
+        request = Request(chosen, declaration.name, policy, given, factory, commits)
+        return self._driver(request, wrapped, args, kwargs)
+
+    def policy(self, target: object) -> SessionPolicy:
+        """Merge what the method, the class through which it was reached, and ``configure`` say."""
+        owner = target if isinstance(target, type) else type(target)
+        of_class = getattr(owner, POLICY_ATTRIBUTE, NO_POLICY)
+        configured = _configuration.current().policy
+        memo = self._memo  # one assignment and one read: safe between threads without a lock
+        if memo is not None and memo[0] is of_class and memo[1] is configured:
+            return memo[2]
+        merged = merge(self.settings.policy, of_class, configured)
+        self._memo = (of_class, configured, merged)
+        return merged
+
+
+class BoundFunction(wrapt.BoundFunctionWrapper[..., Any]):
+    """A bound session-aware callable. wrapt refuses to copy and pickle its proxies; a bound method can do both."""
+
+    is_of_class = False
+
+    def __copy__(self) -> object:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> object:
+        if self._self_instance is None:
+            return self
+        return getattr(copy.deepcopy(self._self_instance, memo), self._attribute())
+
+    def __reduce_ex__(self, _protocol: object) -> tuple[object, ...]:
+        of = self._self_owner if self._self_instance is None else self._self_instance
+        return getattr, (of, self._attribute())
+
+    def _attribute(self) -> str:
+        """Find the name under which the class holds it: ``__name__`` is not it for mangled and assigned ones."""
+        classes = () if self._self_owner is None else self._self_owner.__mro__
+        found = (name for cls in classes for name, value in vars(cls).items() if value is self._self_parent)
+        return next(found, None) or cast("str", self.__name__)
+
+
+class _BoundToClass(BoundFunction):
+    """A class method, or a static method that knows its class: ``B.s()`` uses B's factory, though A wrote ``s``."""
+
+    is_of_class = True
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        return self._self_wrapper(self.__wrapped__, self._self_owner, args, kwargs)
+
+
+class SessionFunction(wrapt.FunctionWrapper[..., Any]):
+    """A session-aware callable: function, class attribute, static or class method."""
+
+    __bound_function_wrapper__ = BoundFunction
+
+    def __copy__(self) -> object:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> object:
+        return self  # as functions do
+
+    def __reduce_ex__(self, _protocol: object) -> str:
+        return cast("str", self.__qualname__)
+
+
+class _ClassSessionFunction(SessionFunction):
+    __bound_function_wrapper__ = _BoundToClass
+
+
+def wrap(
+    function: Callable[..., object], declaration: Declaration, settings: Settings, *, is_of_class: bool | None = None
+) -> SessionFunction:
+    """Wrap a callable, or a static- or classmethod object around one; both are ``is_of_class`` unless told otherwise."""
+    if is_of_class is None:
+        is_of_class = isinstance(function, staticmethod | classmethod)
+    return (_ClassSessionFunction if is_of_class else SessionFunction)(function, Dispatcher(declaration, settings))
+
+
+def dispatcher_of(function: wrapt.FunctionWrapper[..., Any] | wrapt.BoundFunctionWrapper[..., Any]) -> Dispatcher:
+    """Return what decides the calls of a wrapped callable."""
+    return cast("Dispatcher", function._self_wrapper)  # noqa: SLF001 - wrapt's own way for subclasses

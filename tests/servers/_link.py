@@ -1,0 +1,120 @@
+"""One connection through the proxy, and what may happen to its bytes."""
+
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum, auto
+from typing import TypeAlias
+
+
+class Verdict(Enum):
+    """What happens to a piece of the stream, and to its connection."""
+
+    PASS = auto()
+    """It is forwarded."""
+    DROP = auto()
+    """It never arrives; the connection goes on."""
+    CUT = auto()
+    """It never arrives; both sides see the connection end."""
+    HANG = auto()
+    """It is held, and so is everything after it in both directions."""
+    CUT_ON_ANSWER = auto()
+    """It is forwarded; the next piece in the other direction gets `CUT`: done, but the answer is lost."""
+    HANG_ON_ANSWER = auto()
+    """It is forwarded; the next piece in the other direction gets `HANG`."""
+
+
+Hook: TypeAlias = Callable[[bytes], Verdict]
+"""Decides on a piece as it was received: whole messages, unless they are large."""
+
+_ON_ANSWER = {Verdict.CUT_ON_ANSWER: Verdict.CUT, Verdict.HANG_ON_ANSWER: Verdict.HANG}
+
+
+class Link:
+    """A client's connection, and the one to the server that stands for it.
+
+    Two threads carry it, one for each direction; the second to end closes the sockets.
+
+    Args:
+        client: The accepted connection.
+        server: The connection to the server.
+        reset: Whether `cut` sends RST instead of FIN.
+    """
+
+    def __init__(self, client: socket.socket, server: socket.socket, *, reset: bool) -> None:
+        """Take over both sockets."""
+        self.closed = threading.Event()
+        self._flowing = threading.Event()
+        self._flowing.set()
+        self._sockets = (client, server)
+        self._reset = reset
+        self._is_cut = False
+        self._due: dict[socket.socket, Verdict] = {}  # On the next piece from a socket, before any hook is asked.
+        self._lock = threading.Lock()
+        self._directions = 2
+
+    def carry(self, judge: Hook, *, from_client: bool) -> None:
+        """Carry one direction until its end or the connection's."""
+        client, server = self._sockets
+        source, sink = (client, server) if from_client else (server, client)
+        is_half_closed = False
+        try:
+            while data := source.recv(65536):
+                verdict = self._due.pop(source, None) or judge(data)
+                if verdict is Verdict.CUT:
+                    return
+                if verdict is Verdict.HANG:
+                    self._flowing.clear()
+                elif verdict in _ON_ANSWER:
+                    self._due[sink] = _ON_ANSWER[verdict]
+                if not self._flows():
+                    return
+                if verdict is not Verdict.DROP:
+                    sink.sendall(data)
+            if self._flows():
+                # The other direction may have more to say, as a server that reports why it ends the connection.
+                sink.shutdown(socket.SHUT_WR)
+                is_half_closed = True
+        except OSError:
+            pass  # A side is gone, and so is the connection.
+        finally:
+            if not is_half_closed:
+                self.cut()
+            self._end_direction()
+
+    def resume(self) -> None:
+        """Forward what is held, and go on."""
+        self._flowing.set()
+
+    def cut(self, *, gently: bool = True) -> None:
+        """End the connection on both sides; both threads end soon after.
+
+        Args:
+            gently: Shut down for reading only if an RST is wanted: otherwise a FIN would go out before it. It does not
+                wake a thread that is blocked sending to a side that does not read.
+        """
+        self._is_cut = True
+        self._flowing.set()
+        for end in self._sockets:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RD if self._reset and gently else socket.SHUT_RDWR)
+
+    def _flows(self) -> bool:
+        """Wait while the connection hangs; False if it was cut."""
+        self._flowing.wait()
+        return not self._is_cut
+
+    def _end_direction(self) -> None:
+        with self._lock:
+            self._directions -= 1
+            if self._directions:
+                return
+        for end in self._sockets:
+            if self._is_cut and self._reset:
+                # Lingering for 0 seconds makes close() send RST.
+                with suppress(OSError):
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            end.close()
+        self.closed.set()
