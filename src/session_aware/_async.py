@@ -20,8 +20,6 @@ from session_aware._signature import Kind
 from session_aware._unit import new_unit
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
     from session_aware._marker import Marker, NoMarker
     from session_aware._request import Handle, Request, Unit
 
@@ -244,7 +242,7 @@ class _Ends:
         with self._marker:
             return await self._manager.__aenter__()
 
-    async def __aexit__(self, *error: Any) -> bool | None:  # noqa: ANN401 - the triple of the protocol
+    async def __aexit__(self, *error: Any) -> bool | None:  # noqa: ANN401, PYI036 - the triple of the protocol
         with self._marker:
             return await self._manager.__aexit__(*error)
 

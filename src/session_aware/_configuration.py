@@ -8,7 +8,7 @@ from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from session_aware._policy import NO_SETTINGS, Propagation, SessionPolicy, Settings
+from session_aware._policy import NO_SETTINGS, Propagation, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,6 +15,7 @@ from session_aware._unit import new_unit
 from session_aware.exceptions import SessionAwareError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -164,7 +165,7 @@ class _SessionBlock:
     __slots__ = ("_factories", "_given", "_is_commit", "_name", "_policy", "_session", "_unit")
 
     def __init__(
-        self, given: object, name: str, policy: SessionPolicy, factories: dict[str, object], *, is_commit: bool
+        self, given: object, name: str, policy: SessionPolicy, factories: Mapping[str, object], *, is_commit: bool
     ) -> None:
         self._given = given if is_given(given) else None
         self._name = name

@@ -58,7 +58,9 @@ def prepare(session: Session, policy: SessionPolicy, *, name: str, is_begun: boo
         if policy.read_only and connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SET TRANSACTION READ ONLY")
     else:
-        options = {} if policy.isolation_level is None else {"isolation_level": policy.isolation_level}
+        options: dict[str, object] = {}
+        if policy.isolation_level is not None:
+            options["isolation_level"] = policy.isolation_level
         if policy.read_only:  # other dialects ignore the option; it costs no round trip
             options["postgresql_readonly"] = True
         connection = session.connection(execution_options=options)

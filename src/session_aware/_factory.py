@@ -138,7 +138,7 @@ def override_session_factory(
             Accounts().open("ann")
     """
     global _overrides  # noqa: PLW0603 - seen by every thread; replaced as a whole
-    if service is not None and not isinstance(service, type):
+    if not isinstance(cast("object", service), type | None):
         msg = f"override_session_factory({service!r}, ...): the first argument is a service class, or None for everything."
         raise TypeError(msg)
     is_async = _makes_async(factory)
@@ -221,7 +221,8 @@ def _problem(factory: object, *, is_async: bool) -> str | None:
         return None  # what it returns is checked when it is called
     if issubclass(made, asyncio_module.AsyncSession) is is_async:
         return None
-    return f"makes {'Session' if is_async else 'AsyncSession'}, but {'async' if is_async else 'plain'} callables need the other kind"
+    made_kind, callers = ("Session", "async") if is_async else ("AsyncSession", "plain")
+    return f"makes {made_kind}, but {callers} callables need the other kind"
 
 
 def _refuse_missing(keyword: str, name: str) -> None:

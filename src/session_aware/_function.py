@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from session_aware import _signature, _wrap
 from session_aware._factory import check_factory
@@ -51,8 +51,19 @@ def auto_session_func(
 @overload
 def auto_session_func(
     *,
-    session_factory: SessionFactory[Session] | None = ...,
+    session_factory: SessionFactory[Session],
     async_session_factory: AsyncSessionFactory[AsyncSession] | None = ...,
+    read_session_factory: SessionFactory[Session] | None = ...,
+    async_read_session_factory: AsyncSessionFactory[AsyncSession] | None = ...,
+    propagation: Propagation | None = ...,
+    read_only: bool | None = ...,
+    isolation_level: str | None = ...,
+) -> SessionDecorator: ...
+@overload
+def auto_session_func(
+    *,
+    session_factory: None = ...,
+    async_session_factory: None = ...,
     read_session_factory: SessionFactory[Session] | None = ...,
     async_read_session_factory: AsyncSessionFactory[AsyncSession] | None = ...,
     propagation: Propagation | None = ...,
@@ -125,16 +136,19 @@ def _decorate(func: Callable[..., Any], settings: Settings) -> Callable[..., Any
         inner = _wrap.dispatcher_of(func)
         both = Settings(merge(settings.policy, inner.settings.policy), {**inner.settings.factories, **settings.factories})
         return _wrap.wrap(func.__wrapped__, inner.declaration, both)
-    if not callable(func) and not isinstance(func, classmethod):
-        msg = f"auto_session_func: {func!r} is not callable. Write '@auto_session_func' above a function, or name options by keyword."
+    given: object = func
+    if not (callable(given) or isinstance(given, classmethod)):
+        msg = (
+            f"auto_session_func: {func!r} is not callable. Write '@auto_session_func' above a function, options by keyword."
+        )
         raise SessionParameterError(msg)
     if isinstance(func, type):
         msg = (
-            f"auto_session_func: {func.__qualname__} is a class. Derive it from SessionAwareService, which covers its methods, or "
-            "decorate the methods one by one."
+            f"auto_session_func: {func.__qualname__} is a class. Derive it from SessionAwareService, which covers its "
+            "methods, or decorate the methods one by one."
         )
         raise SessionParameterError(msg)
-    function = cast("Callable[..., Any]", func.__func__) if isinstance(func, staticmethod | classmethod) else func
+    function = func.__func__ if isinstance(func, staticmethod | classmethod) else func
     declaration = _signature.read(function)
     if declaration is None:
         raise SessionParameterError(_signature.complaint(function))

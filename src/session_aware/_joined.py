@@ -42,8 +42,8 @@ class Savepoint:
         refuse_deferred(result, self._request.name)
         if self._savepoint is None or not self._is_open():
             msg = (
-                f"{self._request.name}: the body ended the savepoint that its propagation NESTED had set around it. Raise an "
-                "exception to roll it back, and leave commit() and rollback() to the caller."
+                f"{self._request.name}: the body ended the savepoint that its propagation NESTED had set around it. Raise "
+                "an exception to roll it back, and leave commit() and rollback() to the caller."
             )
             raise SessionOwnershipError(msg)
         self._savepoint.commit()

@@ -162,23 +162,23 @@ class Owned:
     def _invalidate(self) -> None:
         try:
             self._handle.invalidate()
-        except Exception:  # noqa: BLE001 - the connection is lost either way, and the first error is the one to report
+        except Exception:
             _logger.warning("%s: its connection could not be invalidated", self.name, exc_info=True)
 
     def _check_ownership(self) -> None:
         if self.session.get_transaction() is self._transaction:
             return
         msg = (
-            f"{self.name}: the body ended the transaction that the library had opened for it, with rollback() or close(), so "
-            "its work is gone and nothing was committed. Raise an exception to roll back; for a part that may fail write "
+            f"{self.name}: the body ended the transaction that the library had opened for it, with rollback() or close(), "
+            "so its work is gone and nothing was committed. Raise an exception to roll back; for a part that may fail write "
             "'with session.begin_nested():'."
         )
         raise SessionOwnershipError(msg)
 
     def _refuse_poisoned(self, cause: BaseException) -> None:
         msg = (
-            f"{self.name}: a statement failed ({type(cause).__name__}) and the body swallowed the error. A COMMIT would now lose "
-            "work without an error on PostgreSQL and commit half of it on MySQL, so the unit was rolled back. Let the error "
-            "propagate, or wrap the part that may fail in 'with session.begin_nested():'."
+            f"{self.name}: a statement failed ({type(cause).__name__}) and the body swallowed the error. A COMMIT would now "
+            "lose work without an error on PostgreSQL and commit half of it on MySQL, so the unit was rolled back. Let the "
+            "error propagate, or wrap the part that may fail in 'with session.begin_nested():'."
         )
         raise PoisonedTransactionError(msg) from cause

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Session
 
@@ -88,11 +89,12 @@ class SessionPolicy:
     isolation_level: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.propagation, Propagation | None):
-            msg = f"propagation={self.propagation!r} is not a Propagation. Write one of {', '.join(map(repr, Propagation))}."
+        propagation, read_only = cast("tuple[object, object]", (self.propagation, self.read_only))
+        if not isinstance(propagation, Propagation | None):
+            msg = f"propagation={propagation!r} is not a Propagation. Write one of {', '.join(map(repr, Propagation))}."
             raise TypeError(msg)
-        if not isinstance(self.read_only, bool | None):
-            msg = f"read_only={self.read_only!r} is not a bool. Write read_only=True or read_only=False."
+        if not isinstance(read_only, bool | None):
+            msg = f"read_only={read_only!r} is not a bool. Write read_only=True or read_only=False."
             raise TypeError(msg)
         if self.isolation_level is not None:
             object.__setattr__(self, "isolation_level", _normal_level(self.isolation_level))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, Protocol
 
-from session_aware.exceptions import SessionAwareError, SessionFactoryError
+from session_aware.exceptions import SessionAwareError, SessionFactoryError, SessionParameterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ _DEFERRED: Final = frozenset({AsyncGeneratorType, CoroutineType, GeneratorType})
 
 
 class Request(NamedTuple):
-    """One call as it was decided: the plan, with everything that was looked up for it. Immutable, may be carried out again."""
+    """One call as it was decided: the plan, and all that was looked up for it. It may be carried out again."""
 
     plan: Plan
     name: str
@@ -53,14 +53,20 @@ class Unit(Protocol):
 
 
 def refuse_deferred(result: object, name: str) -> None:
+    """Refuse what a body returns un-run: a coroutine, generator or async generator would run after the close.
+
+    Raises:
+        SessionAwareError: It is one of them.
+    """
     if type(result) not in _DEFERRED:
         return
     if isinstance(result, CoroutineType | GeneratorType):
         result.close()  # or Python would warn of a coroutine that was never awaited
+    what = type(result).__name__.replace("_", " ")
     msg = (
-        f"{name}: it returned {type(result).__name__.replace('_', ' ')} '{getattr(result, '__name__', '?')}', whose body would run "
-        "after the session is closed; it was rolled back. Write the method itself as 'async def' or as a generator, or await "
-        "or exhaust it inside the body."
+        f"{name}: it returned the {what} {getattr(result, '__name__', '?')!r}, whose body would run after the session is "
+        "closed; nothing was committed. Write the method itself as 'async def' or as a generator, or await or exhaust it "
+        "inside the body."
     )
     raise SessionAwareError(msg)
 
@@ -68,20 +74,21 @@ def refuse_deferred(result: object, name: str) -> None:
 def refuse_other_result(result: object, kind: str, name: str) -> NoReturn:
     """Report a decorator that does not hand back what the function beneath it promises."""
     msg = (
-        f"{name}: it wraps {kind}, but calling it returned {type(result).__name__!r}. A decorator between session-aware and the "
-        "function must hand the deferred result through. Apply that decorator above @auto_session_func, or write its wrapper "
-        f"as {kind}."
+        f"{name}: it wraps {kind}, but calling it returned {type(result).__name__!r}. A decorator between session-aware and "
+        "the function must hand the deferred result through. Apply that decorator above @auto_session_func, or write its "
+        f"wrapper as {kind}."
     )
     raise SessionAwareError(msg)
 
 
 def refuse_other_session(request: Request, session: object, wanted: str) -> NoReturn:
     """Report a session that is not of the kind the callable needs."""
-    keyword = "async_session_factory" if wanted == "AsyncSession" else "session_factory"
-    whose = "the given session is" if request.factory is None else f"its {keyword} returned"
-    msg = f"{request.name}: {whose} a {type(session).__name__}, but it needs a {wanted}. " + (
-        f"Write 'session=' with a {wanted}."
-        if request.factory is None
-        else f"Write '{keyword}={'async_sessionmaker(async_engine)' if wanted == 'AsyncSession' else 'sessionmaker(engine)'}'."
-    )
+    found = type(session).__name__
+    if request.factory is None:
+        msg = f"{request.name}: it needs a {wanted}, but 'session' is of type {found}. Write 'session=' with a {wanted}."
+        raise SessionParameterError(msg)
+    keyword, maker = ("session_factory", "sessionmaker(engine)")
+    if wanted == "AsyncSession":
+        keyword, maker = ("async_session_factory", "async_sessionmaker(async_engine)")
+    msg = f"{request.name}: it needs a {wanted}, but its {keyword} returned {found}. Write '{keyword}={maker}'."
     raise SessionFactoryError(msg)

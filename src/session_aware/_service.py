@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from session_aware import _signature, _wrap
 from session_aware._factory import FACTORY_KEYWORDS, check_factory
@@ -128,7 +128,8 @@ def _set_factories(cls: type, keywords: dict[str, object]) -> None:
             continue
         check_factory(factory, keyword, cls.__qualname__)
         is_method = given is None and isinstance(factory, FunctionType) and factory.__code__.co_argcount > 0
-        setattr(cls, keyword, staticmethod(factory) if hasattr(factory, "__get__") and not is_method else factory)
+        is_bound = hasattr(factory, "__get__") and not is_method
+        setattr(cls, keyword, staticmethod(cast("Callable[..., object]", factory)) if is_bound else factory)
 
 
 def _set_policy(cls: type[SessionAwareService], said: SessionPolicy) -> None:
@@ -142,22 +143,24 @@ def _session_aware(cls: type, name: str, value: object) -> object:
     """Return what stands in the class for ``value``: itself, unless it is a callable with a keyword-only ``session``."""
     if name in _CONSTRUCTION or isinstance(value, type | SessionFunction):
         return value
-    if isinstance(value, BoundFunction):  # 'g = Base.f' in a class body: a function for the wrapped, so for us
-        return value._self_parent if value._self_instance is None and not value.is_of_class else value  # noqa: SLF001
-    if isinstance(value, functools.partialmethod):
-        function = _session_aware(cls, name, value.func)
-        if function is value.func:
+    match value:
+        case BoundFunction():  # 'g = Base.f' in a class body: a function for the wrapped one, so for us
+            is_function = value._self_instance is None and not value.is_of_class  # noqa: SLF001 - wrapt's way for subclasses
+            return value._self_parent if is_function else value  # noqa: SLF001 - likewise
+        case functools.partialmethod():
+            partial = copy.copy(value)
+            partial.func = cast("Callable[..., object]", _session_aware(cls, name, value.func))
+            return partial
+        case staticmethod(__func__=SessionFunction() as function) | classmethod(__func__=SessionFunction() as function):
+            inner = _wrap.dispatcher_of(function)  # @staticmethod above @auto_session_func: let the class be known
+            rewrapped = cast("Callable[..., Any]", type(value)(function.__wrapped__))
+            return _wrap.wrap(rewrapped, inner.declaration, inner.settings)
+        case staticmethod() | classmethod():
+            return _wrapped(cls, name, value, value.__func__)
+        case _ if callable(value) or isinstance(value, functools.singledispatchmethod):
+            return _wrapped(cls, name, value, value)
+        case _:
             return value
-        partial = copy.copy(value)
-        partial.func = function  # type: ignore[assignment]
-        return partial
-    function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
-    if isinstance(function, SessionFunction):  # @staticmethod above @auto_session_func: let the class be known
-        inner = _wrap.dispatcher_of(function)
-        return _wrap.wrap(type(value)(function.__wrapped__), inner.declaration, inner.settings)
-    if not callable(function) and not isinstance(function, functools.singledispatchmethod):
-        return value
-    return _wrapped(cls, name, value, function)
 
 
 def _wrapped(cls: type, name: str, value: object, function: Any) -> object:  # noqa: ANN401 - any callable
@@ -168,7 +171,7 @@ def _wrapped(cls: type, name: str, value: object, function: Any) -> object:  # n
         return value
     if not hasattr(value, "__get__"):  # a callable object is not bound, and wrapt would lose the class
         value = staticmethod(function)
-    return _wrap.wrap(value, declaration, NO_SETTINGS)
+    return _wrap.wrap(cast("Callable[..., object]", value), declaration, NO_SETTINGS)
 
 
 class _Inherited:
@@ -182,7 +185,7 @@ class _Inherited:
     def __get__(self, instance: object, owner: type) -> object:
         return getattr(super(self._adopter, owner if instance is None else instance), self._name)
 
-    def __call__(self) -> None:
+    def __call__(self, *_args: object) -> None:
         """Stand in for ``callable()``: wrapt binds before it calls."""
 
 

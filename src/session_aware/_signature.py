@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import FunctionType
-from typing import Final
+from typing import TYPE_CHECKING, Final, cast
 
 from session_aware.exceptions import SessionParameterError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from types import CodeType
 
 __all__ = ["Declaration", "Kind", "complaint", "is_session_keyword_only", "read"]
 
@@ -34,16 +37,21 @@ class Kind(enum.Enum):
 
 _ASYNC: Final = frozenset({Kind.COROUTINE, Kind.ASYNC_GENERATOR, Kind.ASYNC_CONTEXT})
 
-# What contextlib returns is a plain function; only its code tells it from others.
-_CONTEXT_CODES: Final = {
-    contextlib.contextmanager(lambda: iter(())).__code__: Kind.CONTEXT,  # type: ignore[attr-defined]
-    contextlib.asynccontextmanager(lambda: _never()).__code__: Kind.ASYNC_CONTEXT,  # type: ignore[attr-defined]
-}
+
+def _codes_of_contextlib() -> dict[CodeType, Kind]:
+    """Read the code that contextlib's decorators return: plain functions, which nothing else tells from others."""
+
+    def sync() -> Iterator[None]:
+        return iter(())
+
+    async def asynchronous() -> AsyncIterator[None]:
+        yield
+
+    helpers = {Kind.CONTEXT: contextmanager(sync), Kind.ASYNC_CONTEXT: asynccontextmanager(asynchronous)}
+    return {cast("FunctionType", helper).__code__: kind for kind, helper in helpers.items()}
 
 
-async def _never() -> object:  # type: ignore[misc]  # an empty async generator
-    return
-    yield
+_CONTEXT_CODES: Final = _codes_of_contextlib()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,13 +120,14 @@ def complaint(function: Callable[..., object], name: str | None = None) -> str:
     write = f"Write 'def {short}({first}, *, session: Session = NEW_SESSION)'.{_where(function)}"
     match is_session_keyword_only(function):
         case False:
-            return f"{name}: parameter 'session' must be keyword-only. A positional session collides with ordinary arguments. {write}"
+            why = "A positional session collides with ordinary arguments."
+            return f"{name}: parameter 'session' must be keyword-only. {why} {write}"
         case None:
             return f"{name}: there is no parameter 'session', so the caller could not pass one. {write}"
         case _:
             return (
-                f"{name}: 'session' is declared by the function that its decorator wraps, but the decorator takes none, so it cannot "
-                f"be passed on. Let the decorator accept **kwargs.{_where(function)}"
+                f"{name}: 'session' is declared by the function that its decorator wraps, but the decorator takes none, so "
+                f"it cannot be passed on. Let the decorator accept **kwargs.{_where(function)}"
             )
 
 
@@ -145,16 +154,14 @@ def _layers(function: object) -> Iterator[object]:
     while function is not None and id(function) not in seen:
         seen.add(id(function))
         yield function
-        if isinstance(function, functools.partial):
-            function = function.func
-        elif isinstance(function, functools.singledispatchmethod):
+        if isinstance(function, functools.partial | functools.singledispatchmethod):
             function = function.func
         elif (wrapped := getattr(function, "__wrapped__", None)) is not None:
             function = wrapped
         elif isinstance(function, FunctionType):
             return
-        else:  # a callable object, or a bound method
-            function = getattr(function, "__func__", None) or getattr(type(function), "__call__", None)
+        else:  # a bound method, or a callable object
+            function = getattr(function, "__func__", None) or vars(type(function)).get("__call__")
 
 
 def _kind(function: object) -> Kind:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy.orm import Session
 
@@ -82,7 +82,7 @@ def generate(
         items = function(*args, **{**kwargs, "session": session})
         if not isinstance(items, Generator):
             refuse_other_result(items, "a generator", request.name)
-        result = yield from _Stretches(items, unit.marker)
+        result: object = yield from _Stretches(items, unit.marker)
         unit.end(None)
     except BaseException as error:
         unit.abort(error)
@@ -99,8 +99,8 @@ class _Stretches:
         self._items = items
         self._marker = marker
 
-    def __iter__(self) -> Iterator[object]:
-        return self
+    def __iter__(self) -> Generator[object, object, object]:
+        return cast("Generator[object, object, object]", self)  # all of the protocol that yield from asks for
 
     def __next__(self) -> object:
         with self._marker:
@@ -153,7 +153,7 @@ class _Ends:
         with self._marker:
             return self._manager.__enter__()
 
-    def __exit__(self, *error: Any) -> bool | None:  # noqa: ANN401 - the triple of the protocol
+    def __exit__(self, *error: Any) -> bool | None:  # noqa: ANN401, PYI036 - the triple of the protocol
         with self._marker:
             return self._manager.__exit__(*error)
 

@@ -104,7 +104,7 @@ class BoundFunction(wrapt.BoundFunctionWrapper[..., Any]):
         """Find the name under which the class holds it: ``__name__`` is not it for mangled and assigned ones."""
         classes = () if self._self_owner is None else self._self_owner.__mro__
         found = (name for cls in classes for name, value in vars(cls).items() if value is self._self_parent)
-        return next(found, None) or cast("str", self.__name__)
+        return next(found, None) or self.__name__
 
 
 class _BoundToClass(BoundFunction):
@@ -128,7 +128,7 @@ class SessionFunction(wrapt.FunctionWrapper[..., Any]):
         return self  # as functions do
 
     def __reduce_ex__(self, _protocol: object) -> str:
-        return cast("str", self.__qualname__)
+        return self.__qualname__
 
 
 class _ClassSessionFunction(SessionFunction):

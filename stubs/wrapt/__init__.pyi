@@ -8,6 +8,8 @@ _R_co = TypeVar("_R_co", covariant=True)
 
 class _FunctionWrapperBase(Generic[_P, _R_co]):
     __wrapped__: Callable[_P, _R_co]
+    __name__: str
+    __qualname__: str
     _self_wrapper: Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any]
     _self_instance: Any
     _self_owner: type | None
