@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -120,8 +120,7 @@ def _normal_level(level: object) -> str:
 NO_POLICY: Final = SessionPolicy()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """What one place (``configure``, a class statement, a decorator, a block) says: a policy and factories by keyword."""
 
     policy: SessionPolicy = NO_POLICY
