@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from session_aware import _configuration
+from session_aware import _configuration, _lane, _plan
 from session_aware._configuration import UNSET, Unset
 from session_aware._factory import check_factory
 
@@ -58,6 +58,8 @@ def configure(
             check_factory(factory, keyword, "configure")
     policy = {"propagation": propagation, "read_only": read_only, "isolation_level": isolation_level}
     _configuration.update(policy=policy, factories=factories)
+    if _plan.looks_at_given(_configuration.current().policy):
+        _lane.ask_always()
 
 
 configure.__module__ = "session_aware"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from session_aware import _signature, _wrap
 from session_aware._factory import check_factory
+from session_aware._lane import Binding
 from session_aware._policy import SessionPolicy, Settings, merge
-from session_aware._wrap import SessionFunction
 from session_aware.exceptions import SessionParameterError
 
 if TYPE_CHECKING:
@@ -132,11 +132,10 @@ auto_session_func.__module__ = "session_aware"
 
 
 def _decorate(func: Callable[..., Any], settings: Settings) -> Callable[..., Any]:
-    if isinstance(func, SessionFunction):
-        inner = _wrap.dispatcher_of(func)
-        both = Settings(merge(settings.policy, inner.settings.policy), {**inner.settings.factories, **settings.factories})
-        return _wrap.wrap(func.__wrapped__, inner.declaration, both)
     given: object = func
+    if (inner := _wrap.dispatcher_of(given)) is not None:
+        both = Settings(merge(settings.policy, inner.settings.policy), {**inner.settings.factories, **settings.factories})
+        return _wrap.wrap(_wrap.unwrapped(given), inner.declaration, both, binding=inner.binding)
     if not (callable(given) or isinstance(given, classmethod)):
         msg = (
             f"auto_session_func: {func!r} is not callable. Write '@auto_session_func' above a function, options by keyword."
@@ -148,8 +147,9 @@ def _decorate(func: Callable[..., Any], settings: Settings) -> Callable[..., Any
             "methods, or decorate the methods one by one."
         )
         raise SessionParameterError(msg)
-    function = func.__func__ if isinstance(func, staticmethod | classmethod) else func
-    declaration = _signature.read(function)
+    declaration = _signature.read(func.__func__ if isinstance(func, staticmethod | classmethod) else func)
     if declaration is None:
-        raise SessionParameterError(_signature.complaint(function))
-    return _wrap.wrap(func, declaration, settings)
+        raise SessionParameterError(
+            _signature.complaint(func.__func__ if isinstance(func, staticmethod | classmethod) else func)
+        )
+    return _wrap.wrap(func, declaration, settings, binding=_wrap.binding_of(func, Binding.FUNCTION))

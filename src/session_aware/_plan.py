@@ -11,7 +11,7 @@ from session_aware.exceptions import PolicyConflictError, PropagationError
 if TYPE_CHECKING:
     from session_aware._policy import SessionPolicy
 
-__all__ = ["Plan", "check_isolation_level", "plan"]
+__all__ = ["Plan", "check_isolation_level", "looks_at_given", "plan"]
 
 
 class Plan(enum.Enum):
@@ -56,6 +56,11 @@ def plan(policy: SessionPolicy, *, is_given: bool, name: str) -> Plan:
     if not is_given:
         return Plan.OPEN
     return Plan.JOIN if policy.isolation_level is None else Plan.VERIFIED_JOIN
+
+
+def looks_at_given(policy: SessionPolicy) -> bool:
+    """Say whether a call with a session may have more to do than to run the body in it."""
+    return policy.isolation_level is not None or policy.propagation in {Propagation.NESTED, Propagation.REQUIRES_NEW}
 
 
 def check_isolation_level(wanted: str | None, actual: str, *, name: str) -> None:

@@ -6,7 +6,7 @@ from typing import Final, Never, cast
 
 from session_aware.exceptions import SessionParameterError
 
-__all__ = ["NEW_SESSION", "is_given"]
+__all__ = ["NEW", "NEW_SESSION", "is_given"]
 
 
 class _NewSession:
@@ -42,9 +42,9 @@ Inside the body the type is the session's, at the call site the argument is opti
 it is the same as omitting the argument. Never pass it to ``auto_session_ctx``: write ``None`` there.
 """
 
-_NEW: Final = cast("object", NEW_SESSION)  # an expression of type Never makes mypy take what follows for unreachable
+NEW: Final = cast("object", NEW_SESSION)  # an expression of type Never makes mypy take what follows for unreachable
 
 
 def is_given(session: object) -> bool:
     """Say whether the caller passed a session: neither ``None`` nor ``NEW_SESSION``. Never asks for its truth."""
-    return session is not None and session is not _NEW
+    return session is not None and session is not NEW

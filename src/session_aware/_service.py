@@ -7,10 +7,11 @@ import functools
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
-from session_aware import _signature, _wrap
+from session_aware import _lane, _plan, _signature, _wrap
 from session_aware._factory import FACTORY_KEYWORDS, check_factory
+from session_aware._lane import Binding
 from session_aware._policy import NO_POLICY, NO_SETTINGS, SessionPolicy, merge
-from session_aware._wrap import BoundFunction, SessionFunction
+from session_aware._wrap import BoundFunction
 from session_aware.exceptions import SessionParameterError
 
 if TYPE_CHECKING:
@@ -116,6 +117,9 @@ class SessionAwareService:
             if (wrapped := _session_aware(cls, name, value)) is not value:
                 setattr(cls, name, wrapped)
         _adopt_mixins(cls)
+        if _plan.looks_at_given(cls.__session_policy__):
+            values = [value for base in cls.__mro__ for value in vars(base).values()]
+            _lane.ask_always(value.__func__ if isinstance(value, classmethod) else value for value in values)
 
 
 def _set_factories(cls: type, keywords: dict[str, object]) -> None:
@@ -141,8 +145,17 @@ def _set_policy(cls: type[SessionAwareService], said: SessionPolicy) -> None:
 
 def _session_aware(cls: type, name: str, value: object) -> object:
     """Return what stands in the class for ``value``: itself, unless it is a callable with a keyword-only ``session``."""
-    if name in _CONSTRUCTION or isinstance(value, type | SessionFunction):
+    if name in _CONSTRUCTION or isinstance(value, type):
         return value
+    if (dispatcher := _wrap.dispatcher_of(value)) is not None:
+        if dispatcher.binding is not Binding.FUNCTION:  # wrapped before: dataclass(slots=True) builds a class twice
+            return value
+        function = _wrap.unwrapped(value)  # by @auto_session_func, which could not know that it stands in a class
+        if isinstance(value, staticmethod | classmethod):
+            function = cast("Callable[..., object]", type(value)(function))
+        return _wrap.wrap(
+            function, dispatcher.declaration, dispatcher.settings, binding=_wrap.binding_of(function, Binding.INSTANCE)
+        )
     match value:
         case BoundFunction():  # 'g = Base.f' in a class body: a function for the wrapped one, so for us
             is_function = value._self_instance is None and not value.is_of_class  # noqa: SLF001 - wrapt's way for subclasses
@@ -151,10 +164,6 @@ def _session_aware(cls: type, name: str, value: object) -> object:
             partial = copy.copy(value)
             partial.func = cast("Callable[..., object]", _session_aware(cls, name, value.func))
             return partial
-        case staticmethod(__func__=SessionFunction() as function) | classmethod(__func__=SessionFunction() as function):
-            inner = _wrap.dispatcher_of(function)  # @staticmethod above @auto_session_func: let the class be known
-            rewrapped = cast("Callable[..., Any]", type(value)(function.__wrapped__))
-            return _wrap.wrap(rewrapped, inner.declaration, inner.settings)
         case staticmethod() | classmethod():
             return _wrapped(cls, name, value, value.__func__)
         case _ if callable(value) or isinstance(value, functools.singledispatchmethod):
@@ -164,6 +173,10 @@ def _session_aware(cls: type, name: str, value: object) -> object:
 
 
 def _wrapped(cls: type, name: str, value: object, function: Any) -> object:  # noqa: ANN401 - any callable
+    for layer in _signature.layers(function):
+        if (inner := _wrap.dispatcher_of(layer)) is not None:  # a decorator above @auto_session_func, whose policy holds
+            inner.takes_self |= inner.binding is Binding.FUNCTION and not isinstance(value, staticmethod)
+            return value
     if _signature.is_session_keyword_only(function) is False:
         raise SessionParameterError(_signature.complaint(function, f"{cls.__qualname__}.{name}"))
     declaration = _signature.read(function, name=f"{cls.__qualname__}.{name}")
@@ -171,7 +184,8 @@ def _wrapped(cls: type, name: str, value: object, function: Any) -> object:  # n
         return value
     if not hasattr(value, "__get__"):  # a callable object is not bound, and wrapt would lose the class
         value = staticmethod(function)
-    return _wrap.wrap(cast("Callable[..., object]", value), declaration, NO_SETTINGS)
+    binding = _wrap.binding_of(value, Binding.INSTANCE)
+    return _wrap.wrap(cast("Callable[..., object]", value), declaration, NO_SETTINGS, binding=binding)
 
 
 class _Inherited:
@@ -195,7 +209,7 @@ def _adopt_mixins(cls: type) -> None:
     for name in names - _CONSTRUCTION:
         definer = next(base for base in cls.__mro__ if name in vars(base))
         value = vars(definer)[name]
-        if definer is object or issubclass(definer, SessionAwareService) or isinstance(value, SessionFunction):
+        if definer is object or issubclass(definer, SessionAwareService) or _wrap.dispatcher_of(value) is not None:
             continue
         function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
         if not callable(function) or isinstance(function, type) or not _signature.is_session_keyword_only(function):
@@ -203,4 +217,5 @@ def _adopt_mixins(cls: type) -> None:
         if (declaration := _signature.read(function, name=f"{cls.__qualname__}.{name}")) is not None:
             is_bound_to_class = isinstance(value, staticmethod | classmethod) or not hasattr(value, "__get__")
             inherited = _Inherited(cls, name, function)
-            setattr(cls, name, _wrap.wrap(inherited, declaration, NO_SETTINGS, is_of_class=is_bound_to_class))
+            binding = Binding.OWNER if is_bound_to_class else Binding.INSTANCE
+            setattr(cls, name, _wrap.wrap(inherited, declaration, NO_SETTINGS, binding=binding))

@@ -8,7 +8,7 @@ import inspect
 import sys
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Final, cast
 
 from session_aware.exceptions import SessionParameterError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from types import CodeType
 
-__all__ = ["Declaration", "Kind", "complaint", "is_session_keyword_only", "read"]
+__all__ = ["Declaration", "Kind", "complaint", "is_session_keyword_only", "layers", "read"]
 
 
 class Kind(enum.Enum):
@@ -133,7 +133,7 @@ def complaint(function: Callable[..., object], name: str | None = None) -> str:
 
 def _where(function: object) -> str:
     """Say in which file and line a callable stands, as the last sentence of a message; empty if it has no source."""
-    for layer in _layers(function):
+    for layer in layers(function):
         if type(layer) is FunctionType:
             return f" It stands in {layer.__code__.co_filename}, line {layer.__code__.co_firstlineno}."
     return ""
@@ -148,7 +148,7 @@ def _takes_session(function: Callable[..., object]) -> bool:
     return "session" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
-def _layers(function: object) -> Iterator[object]:
+def layers(function: object) -> Iterator[object]:
     """Yield the callable and what it wraps, from the outside in."""
     seen: set[int] = set()
     while function is not None and id(function) not in seen:
@@ -156,17 +156,19 @@ def _layers(function: object) -> Iterator[object]:
         yield function
         if isinstance(function, functools.partial | functools.singledispatchmethod):
             function = function.func
+        elif isinstance(function, MethodType):  # before __wrapped__, which it takes from its function
+            function = function.__func__
         elif (wrapped := getattr(function, "__wrapped__", None)) is not None:
             function = wrapped
         elif isinstance(function, FunctionType):
             return
-        else:  # a bound method, or a callable object
-            function = getattr(function, "__func__", None) or vars(type(function)).get("__call__")
+        else:  # a callable object
+            function = vars(type(function)).get("__call__")
 
 
 def _kind(function: object) -> Kind:
     """Take the outermost layer that is not a plain function: a plain wrapper is taken for what it wraps."""
-    for layer in _layers(function):
+    for layer in layers(function):
         if not isinstance(layer, FunctionType):
             continue
         if (kind := _CONTEXT_CODES.get(layer.__code__)) is not None:
@@ -183,7 +185,7 @@ def _kind(function: object) -> Kind:
 def _check_annotation(function: object, kind: Kind, annotation: object, name: str) -> None:
     """Refuse a session of the other kind. Unresolvable annotations pass: the factory's result is checked at the call."""
     if isinstance(annotation, str):
-        namespace = next((f.__globals__ for f in _layers(function) if isinstance(f, FunctionType)), {})
+        namespace = next((f.__globals__ for f in layers(function) if isinstance(f, FunctionType)), {})
         annotation = namespace.get(annotation)
     asyncio_module = sys.modules.get("sqlalchemy.ext.asyncio")
     orm_module = sys.modules.get("sqlalchemy.orm")

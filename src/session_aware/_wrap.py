@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import wrapt
 
-from session_aware import _configuration, _factory, _sync
-from session_aware._plan import Plan, plan
+from session_aware import _configuration, _factory, _lane, _plan, _sync
+from session_aware._lane import Binding, OwnerMethod
+from session_aware._plan import Plan
 from session_aware._policy import NO_POLICY, merge
 from session_aware._request import Request
 from session_aware._sentinel import is_given
@@ -35,10 +36,12 @@ def _driver(kind: Kind) -> Callable[..., object]:
 class Dispatcher:
     """What wrapt calls instead of the callable: look the policy and the factory up, plan, hand over to the driver."""
 
-    __slots__ = ("_driver", "_memo", "declaration", "settings")
+    __slots__ = ("_driver", "_memo", "binding", "declaration", "settings", "takes_self")
 
-    def __init__(self, declaration: Declaration, settings: Settings) -> None:
+    def __init__(self, declaration: Declaration, settings: Settings, binding: Binding) -> None:
+        self.binding = binding
         self.declaration = declaration
+        self.takes_self = False  # as long as no class has it
         self.settings = settings
         self._driver: Callable[..., object] | None = None
         self._memo: tuple[object, object, SessionPolicy] | None = None
@@ -48,8 +51,10 @@ class Dispatcher:
     ) -> object:
         given = kwargs.get("session")
         declaration = self.declaration
+        if target is None and self.takes_self and args:  # called, as a function, by a decorator that stands above
+            target = args[0]
         policy = self.policy(target)
-        chosen = plan(policy, is_given=is_given(given), name=declaration.name)
+        chosen = _plan.plan(policy, is_given=is_given(given), name=declaration.name)
         if chosen is Plan.JOIN:
             return wrapped(*args, **kwargs)
         factory = None
@@ -136,14 +141,42 @@ class _ClassSessionFunction(SessionFunction):
 
 
 def wrap(
-    function: Callable[..., object], declaration: Declaration, settings: Settings, *, is_of_class: bool | None = None
-) -> SessionFunction:
-    """Wrap a callable, or a static- or classmethod object around one; both are ``is_of_class`` unless told otherwise."""
-    if is_of_class is None:
-        is_of_class = isinstance(function, staticmethod | classmethod)
-    return (_ClassSessionFunction if is_of_class else SessionFunction)(function, Dispatcher(declaration, settings))
+    function: Callable[..., object], declaration: Declaration, settings: Settings, *, binding: Binding
+) -> Callable[..., object]:
+    """Return what stands in the place of a callable, or of a static- or classmethod object around one.
+
+    That is a wrapt wrapper, behind a lane if the callable is a plain function.
+    """
+    is_of_class = binding in {Binding.CLASS, Binding.OWNER}
+    wrapper = (_ClassSessionFunction if is_of_class else SessionFunction)(
+        function, Dispatcher(declaration, settings, binding)
+    )
+    if _plan.looks_at_given(settings.policy):
+        return wrapper
+    inner = function.__func__ if isinstance(function, staticmethod | classmethod) else function
+    is_planned = _plan.looks_at_given(_configuration.current().policy)
+    lane = _lane.lane(inner, declaration.kind, binding, wrapper, is_planned=is_planned)
+    if lane is None:
+        return wrapper
+    return OwnerMethod(lane) if binding is Binding.OWNER else classmethod(lane) if binding is Binding.CLASS else lane  # type: ignore[return-value]
 
 
-def dispatcher_of(function: wrapt.FunctionWrapper[..., Any] | wrapt.BoundFunctionWrapper[..., Any]) -> Dispatcher:
-    """Return what decides the calls of a wrapped callable."""
-    return cast("Dispatcher", function._self_wrapper)  # noqa: SLF001 - wrapt's own way for subclasses
+def dispatcher_of(value: object) -> Dispatcher | None:
+    """Return what decides the calls of a wrapped callable, in front of which a lane may stand; None for any other."""
+    function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
+    wrapper = function if isinstance(function, SessionFunction) else _lane.wrapper_behind(function)
+    return None if wrapper is None else cast("Dispatcher", wrapper._self_wrapper)  # noqa: SLF001 - wrapt's own way
+
+
+def unwrapped(value: object) -> Callable[..., object]:
+    """Return what was wrapped, as it was handed to ``wrap``."""
+    function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
+    wrapper = function if isinstance(function, SessionFunction) else _lane.wrapper_behind(function)
+    return cast("Callable[..., object]", wrapper.__wrapped__)
+
+
+def binding_of(value: object, function: Binding) -> Binding:
+    """Say how a static- or classmethod object is bound; anything else as ``function`` says."""
+    return (
+        Binding.OWNER if isinstance(value, staticmethod) else Binding.CLASS if isinstance(value, classmethod) else function
+    )
