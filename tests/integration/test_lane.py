@@ -1,0 +1,390 @@
+"""What stands in front of plain functions: it must behave as the function itself does, with and without a session."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import gc
+import inspect
+import linecache
+import os
+import pickle
+import subprocess
+import sys
+import threading
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import attrs
+import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from session_aware import (
+    NEW_SESSION,
+    NestedSessionWarning,
+    Propagation,
+    PropagationError,
+    SessionAwareService,
+    auto_session_func,
+    configure,
+)
+from session_aware import _lane
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+engine = create_engine("sqlite://")
+maker = sessionmaker(engine)
+GIVEN = Session()
+has_lane = pytest.mark.skipif(not _lane.IS_ON, reason="the lane is switched off by SESSION_AWARE_LANE=off")
+
+
+class Words(SessionAwareService, session_factory=maker):
+    def say(self, first: str, second: str = "b", *, session: Session = NEW_SESSION, end: str = ".") -> str:
+        assert isinstance(session, Session)
+        return first + second + end
+
+    @classmethod
+    def of_class(cls, first: str, *, session: Session = NEW_SESSION) -> tuple[type, str]:
+        return cls, first
+
+    @staticmethod
+    def of_nobody(first: str, *, session: Session = NEW_SESSION) -> str:
+        return first
+
+    async def later(self, first: str, *, session: Any = NEW_SESSION) -> str:
+        return first
+
+    def stream(self, count: int, *, session: Session = NEW_SESSION) -> Iterator[int]:
+        yield from range(count)
+
+    def required(self, first: str, *, session: Session) -> str:
+        assert isinstance(session, Session)
+        return first
+
+    def fails(self, *, session: Session = NEW_SESSION) -> None:
+        raise LookupError
+
+    def _Words__mangled(self, __secret: int, *, session: Session = NEW_SESSION) -> int:
+        return __secret
+
+
+@has_lane
+@pytest.mark.parametrize("name", ["say", "of_class", "of_nobody", "later", "stream", "required", "fails"])
+def test_plain_functions_have_a_lane(name: str) -> None:
+    value = vars(Words)[name]
+    assert _lane.is_lane(getattr(value, "__func__", value))
+
+
+def test_positional_only_args_and_kwargs_arrive() -> None:
+    class Odd(SessionAwareService, session_factory=maker):
+        def take(self, a: int, /, b: int = 2, *more: int, session: Session = NEW_SESSION, c: int = 3, **rest: int) -> Any:
+            return a, b, more, c, rest, session is GIVEN
+
+    assert Odd().take(1, 5, 6, 7, c=8, d=9, session=GIVEN) == (1, 5, (6, 7), 8, {"d": 9}, True)
+    assert Odd().take(1, 5, 6, 7, c=8, d=9) == (1, 5, (6, 7), 8, {"d": 9}, False)
+    assert Odd().take(1, a=4, session=GIVEN) == (1, 2, (), 3, {"a": 4}, True)
+
+
+def test_parameters_may_be_called_like_the_lanes_own_names() -> None:
+    class Clash(SessionAwareService, session_factory=maker):
+        def run(
+            self, ask: int, method: int, new_session: int, planned: int, *, session: Session = NEW_SESSION, owner: int = 5
+        ) -> Any:
+            return ask, method, new_session, planned, owner
+
+        @staticmethod
+        def static(owner: int, ask: int, *, session: Session = NEW_SESSION) -> Any:
+            return owner, ask
+
+    assert Clash().run(1, 2, 3, 4) == Clash().run(1, 2, 3, 4, session=GIVEN) == (1, 2, 3, 4, 5)
+    assert Clash.static(1, 2) == Clash.static(owner=1, ask=2, session=GIVEN) == (1, 2)
+
+
+def test_name_mangled_parameters_arrive() -> None:
+    words: Any = Words()
+    assert words._Words__mangled(7) == words._Words__mangled(_Words__secret=7, session=GIVEN) == 7
+
+
+def test_defaults_are_the_same_objects() -> None:
+    default: list[int] = []
+
+    class Kept(SessionAwareService, session_factory=maker):
+        def get(self, a: list[int] = default, *, session: Session = NEW_SESSION, b: list[int] = default) -> Any:
+            return a, b
+
+    for a, b in (Kept().get(), Kept().get(session=GIVEN)):
+        assert a is default
+        assert b is default
+
+
+def test_required_session_is_injected_and_stays_required_in_the_signature() -> None:
+    assert Words().required("a") == Words().required("a", session=GIVEN) == "a"  # type: ignore[call-arg]
+    assert inspect.signature(Words.required).parameters["session"].default is inspect.Parameter.empty
+
+
+@pytest.mark.parametrize("session", [{}, {"session": GIVEN}, {"session": None}])
+def test_wrong_arguments_name_the_method(session: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=r"^Words\.say\(\) missing 1 required positional argument: 'first'$"):
+        Words().say(**session)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^Words\.say\(\) got an unexpected keyword argument 'nope'"):
+        Words().say("a", nope=1, **session)  # type: ignore[call-arg]
+
+
+@has_lane
+def test_traceback_has_one_frame_of_ours_and_shows_its_line() -> None:
+    with pytest.raises(LookupError) as caught:
+        Words().fails(session=GIVEN)
+    frames = traceback.extract_tb(caught.tb)
+    assert [frame.name for frame in frames[1:]] == ["fails", "fails"]
+    assert frames[1].line == "return method(self, session=session)"
+    assert frames[1].filename.startswith("<session_aware lane")
+    linecache.checkcache()
+    assert linecache.getline(frames[1].filename, frames[1].lineno or 0)
+
+
+def test_kinds_and_sources_are_those_of_the_method() -> None:
+    assert inspect.iscoroutinefunction(Words.later)
+    assert inspect.iscoroutinefunction(Words().later)
+    assert inspect.isgeneratorfunction(Words.stream)
+    assert not inspect.iscoroutinefunction(Words.say)
+    assert inspect.getsource(Words.say).lstrip().startswith("def say")
+    assert str(inspect.signature(Words().of_nobody)) == "(first: 'str', *, session: 'Session' = NEW_SESSION) -> 'str'"
+    assert str(inspect.signature(Words.of_nobody)) == "(first: 'str', *, session: 'Session' = NEW_SESSION) -> 'str'"
+    assert (
+        str(inspect.signature(Words.of_class)) == "(first: 'str', *, session: 'Session' = NEW_SESSION) -> 'tuple[type, str]'"
+    )
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_functions_and_bound_methods_are_pickled_and_copied(protocol: int) -> None:
+    words = Words()
+    for bound in (words.say, Words.say, Words.of_class, Words.of_nobody, words.of_nobody):
+        again = pickle.loads(pickle.dumps(bound, protocol))
+        assert again.__name__ == bound.__name__
+        assert callable(copy.deepcopy(bound))
+        assert callable(copy.copy(bound))
+    assert pickle.loads(pickle.dumps(words.say, protocol))("a") == "ab."
+    assert pickle.loads(pickle.dumps(module_level, protocol)) is module_level
+    assert copy.deepcopy(module_level) is module_level
+    assert copy.deepcopy(words.say).__self__ is not words
+
+
+@auto_session_func(session_factory=maker)
+def module_level(word: str, *, session: Session = NEW_SESSION) -> str:
+    return word
+
+
+def test_static_and_class_methods_know_the_class_they_were_reached_through() -> None:
+    class Other(Words, session_factory=sessionmaker(engine, info={"who": "other"})):
+        pass
+
+    class Asks(Words):
+        @staticmethod
+        def who(*, session: Session = NEW_SESSION) -> Any:
+            return session.info.get("who")
+
+    class AsksOther(Asks, Other):
+        @classmethod
+        def via_super(cls) -> Any:
+            return super().who()
+
+    assert Asks.who() is None
+    assert AsksOther.who() == AsksOther().who() == AsksOther.via_super() == "other"
+    assert Other.of_class("a")[0] is Other
+
+
+def test_super_without_arguments_survives_a_class_that_attrs_builds_twice() -> None:
+    class Base(SessionAwareService, session_factory=maker):
+        def name(self, *, session: Session = NEW_SESSION) -> str:
+            return "base"
+
+    @attrs.define
+    class Built(Base):
+        x: int = 1
+
+        def name(self, *, session: Session = NEW_SESSION) -> str:
+            return "built on " + super().name(session=session)
+
+    assert Built().name() == Built().name(session=GIVEN) == "built on base"
+
+
+def test_dataclass_with_slots_keeps_keywords_and_wraps_once() -> None:
+    @dataclass(slots=True)
+    class Built(SessionAwareService, session_factory=maker, propagation=Propagation.REQUIRES_NEW):
+        x: int = 1
+
+        def get(self, *, session: Session = NEW_SESSION) -> int:
+            return self.x
+
+    assert Built(3).get() == 3
+    with pytest.raises(PropagationError):
+        Built(3).get(session=GIVEN)
+
+
+def test_patches_of_the_base_reach_subclasses() -> None:
+    class Derived(Words):
+        pass
+
+    with mock.patch.object(Words, "say", lambda self, first, **_: "patched " + first):
+        assert Derived().say("a") == Derived().say("a", session=GIVEN) == "patched a"
+    with mock.patch.object(Words, "of_nobody", staticmethod(lambda first, **_: "patched " + first)):
+        assert Derived.of_nobody("a") == "patched a"
+    assert Derived().say("a") == "ab."
+    autospec = mock.create_autospec(Words)
+    autospec.of_nobody("a", session=GIVEN)
+    with pytest.raises(TypeError):
+        autospec.of_nobody("a", "b")
+
+
+def test_policies_of_a_subclass_and_of_configure_reach_calls_with_a_session() -> None:
+    class Base(SessionAwareService, session_factory=maker):
+        def get(self, *, session: Session = NEW_SESSION) -> int:
+            return 1
+
+    assert Base().get(session=GIVEN) == 1
+
+    class Strict(Base, propagation=Propagation.REQUIRES_NEW):
+        pass
+
+    assert Base().get(session=GIVEN) == 1
+    with pytest.raises(PropagationError):
+        Strict().get(session=GIVEN)
+
+    class Plain(SessionAwareService, session_factory=maker):
+        def get(self, *, session: Session = NEW_SESSION) -> int:
+            return 1
+
+    configure(propagation=Propagation.REQUIRES_NEW)
+    try:
+        with pytest.raises(PropagationError):
+            Plain().get(session=GIVEN)
+        with pytest.raises(PropagationError):
+            module_level("a", session=GIVEN)
+    finally:
+        configure(propagation=None)
+    assert Plain().get(session=GIVEN) == 1
+
+
+def test_nested_warning_points_to_the_callers_line_through_lanes() -> None:
+    class Outer(Words):
+        def outer(self, *, session: Session = NEW_SESSION) -> str:
+            return self.say("a")  # this line
+
+    with pytest.warns(NestedSessionWarning) as caught:
+        Outer().outer()
+    assert caught[0].filename == __file__
+    assert "this line" in linecache.getline(__file__, caught[0].lineno)
+
+
+def test_classes_stay_collectable() -> None:
+    def make() -> None:
+        class Short(SessionAwareService, session_factory=maker):
+            def get(self, *, session: Session = NEW_SESSION) -> int:
+                return 1
+
+            @staticmethod
+            def static(*, session: Session = NEW_SESSION) -> int:
+                return 1
+
+        Short().get()
+
+    def count() -> int:
+        gc.collect()
+        return sum(1 for one in gc.get_objects() if getattr(one, "__name__", None) == "Short")
+
+    make()
+    before = len(_lane._templates), len(linecache.cache), count()
+    for _ in range(10_000):
+        make()
+    assert (len(_lane._templates), len(linecache.cache), count()) == before
+    assert len(_lane._planned) < 1_000
+
+
+def test_templates_are_bounded() -> None:
+    def make(number: int) -> None:
+        scope: dict[str, Any] = {}
+        exec(f"def f(a{number}, *, session=None): return a{number}", scope)  # noqa: S102 - a parameter list never seen
+        assert auto_session_func(session_factory=maker)(scope["f"])(number, session=GIVEN) == number
+
+    for number in range(_lane._LIMIT + 10):
+        make(number)
+    assert len(_lane._templates) <= _lane._LIMIT
+
+
+def test_lanes_are_made_by_many_threads_at_once() -> None:
+    barrier = threading.Barrier(8)
+    results: list[object] = []
+
+    def make() -> None:
+        barrier.wait()
+        for _ in range(50):
+
+            class Threaded(SessionAwareService, session_factory=maker):
+                def of_thread(self, x: int, y: int = 2, *, session: Session = NEW_SESSION) -> int:
+                    return x + y
+
+            results.append(Threaded().of_thread(1, session=GIVEN))
+
+    threads = [threading.Thread(target=make) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [3] * 400
+
+
+def test_debuggers_step_through_the_lane() -> None:
+    lines: list[str] = []
+
+    def trace(frame: Any, event: str, arg: object) -> Any:
+        if event == "line":
+            lines.append(frame.f_code.co_name)
+        return trace
+
+    words = Words()
+    sys.settrace(trace)
+    try:
+        words.say("a", session=GIVEN)
+    finally:
+        sys.settrace(None)
+    assert lines[-1] == "say"
+
+
+@pytest.mark.parametrize("extensions", ["", "1"])
+def test_wrapts_pure_python_fallback_works(extensions: str) -> None:
+    program = (
+        "from sqlalchemy import create_engine; from sqlalchemy.orm import *; from session_aware import *; import pickle\n"
+        "import warnings; warnings.simplefilter('error')\n"
+        "class A(SessionAwareService, session_factory=sessionmaker(create_engine('sqlite://'))):\n"
+        "    def f(self, x, *, session: Session = NEW_SESSION): return x, session.in_transaction()\n"
+        "    @staticmethod\n"
+        "    def s(x, *, session: Session = NEW_SESSION): return x\n"
+        "    @classmethod\n"
+        "    def c(cls, x, *, session: Session = NEW_SESSION): return cls, x\n"
+        "assert A().f(1) == (1, True) and A.s(2) == 2 and A.c(3) == (A, 3) and A().f(1, session=Session()) == (1, False)\n"
+        "assert pickle.loads(pickle.dumps(A().f))(4) == (4, True)\n"
+    )
+    environment = {"WRAPT_DISABLE_EXTENSIONS": extensions} if extensions else {}
+    done = subprocess.run([sys.executable, "-c", program], env={**os.environ, **environment}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_generators_consumer_reaches_its_body_with_a_given_session() -> None:
+    class Echo(SessionAwareService, session_factory=maker):
+        def echo(self, *, session: Session = NEW_SESSION) -> Any:
+            got = yield "first"
+            with contextlib.suppress(KeyError):
+                yield got
+            return "done"
+
+    for given in ({}, {"session": GIVEN}):
+        stream = Echo().echo(**given)
+        assert next(stream) == "first"
+        assert stream.send("sent") == "sent"
+        with pytest.raises(StopIteration) as end:
+            stream.throw(KeyError())
+        assert end.value.value == "done"
