@@ -6,8 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Engine, create_engine, event, select
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import sessionmaker
+from sqlalchemy.pool import QueuePool
 
 from tests.ledger import Account
 from tests.recorder import Recorder
@@ -15,8 +16,6 @@ from tests.recorder import Recorder
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from pathlib import Path
-
-    from sqlalchemy.pool import QueuePool
 
     from tests.servers.postgresql import PostgreSQL
 
@@ -61,7 +60,8 @@ class _Rows:
     def balances(self) -> dict[str, int]:
         """Return the committed balance of each owner."""
         with self._witness.connect() as connection:
-            return {owner: balance for owner, balance in connection.execute(select(Account.owner, Account.balance))}
+            rows = connection.execute(select(Account.owner, Account.balance))
+            return {row.owner: row.balance for row in rows}
 
 
 class SyncDatabase(_Rows):
@@ -173,5 +173,5 @@ class Databases:
 
 
 def _pool(engine: Engine) -> QueuePool:
-    pool: Any = engine.pool
-    return pool
+    assert isinstance(engine.pool, QueuePool)
+    return engine.pool

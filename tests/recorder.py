@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine, event
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 __all__ = ["Recorder"]
@@ -49,7 +51,7 @@ class Recorder:
         taken, self.events = self.events, []
         return taken
 
-    def _noting(self, word: str) -> object:
+    def _noting(self, word: str) -> Callable[..., None]:
         def note(*_: object) -> None:
             self.events.append(word)
 
