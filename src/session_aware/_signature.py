@@ -163,7 +163,12 @@ def layers(function: object) -> Iterator[object]:
         elif isinstance(function, FunctionType):
             return
         else:  # a callable object
-            function = vars(type(function)).get("__call__")
+            function = _call_of(type(function))
+
+
+def _call_of(cls: type) -> object:
+    """Return what makes the objects of a class callable; not by getattr, which would go on to the metaclass."""
+    return next((vars(base)["__call__"] for base in cls.__mro__ if "__call__" in vars(base)), None)
 
 
 def _kind(function: object) -> Kind:
