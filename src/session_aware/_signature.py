@@ -197,13 +197,9 @@ def _check_annotation(function: object, kind: Kind, annotation: object, name: st
     if not isinstance(annotation, type) or asyncio_module is None or orm_module is None:
         return
     if kind.is_async and issubclass(annotation, orm_module.Session):
-        found, wanted, write = "Session", "AsyncSession", f"{kind.value} needs 'session: AsyncSession = NEW_SESSION'"
+        found, wanted, write = "Session", "AsyncSession", "'session: AsyncSession = NEW_SESSION'"
     elif not kind.is_async and issubclass(annotation, asyncio_module.AsyncSession):
-        found, wanted, write = (
-            "AsyncSession",
-            "Session",
-            "'async def', or 'session: Session = NEW_SESSION' in a plain 'def'",
-        )
+        found, wanted, write = "AsyncSession", "Session", "'async def', or 'session: Session = NEW_SESSION' in a plain 'def'"
     else:
         return
     msg = (
