@@ -40,6 +40,7 @@ def update(*, policy: Mapping[str, object], factories: Mapping[str, object]) -> 
     """Replace what was said; ``UNSET`` leaves a setting alone, ``None`` takes it back."""
     global _settings  # noqa: PLW0603 - the one process-wide setting of the library
     with _lock:
-        changed = {name: value for name, value in policy.items() if value is not UNSET}
-        makers = {name: value for name, value in {**_settings.factories, **factories}.items() if value not in (UNSET, None)}
-        _settings = Settings(dataclasses.replace(_settings.policy, **changed), MappingProxyType(makers))  # type: ignore[arg-type]
+        said = {name: value for name, value in policy.items() if value is not UNSET}
+        named = {keyword: factory for keyword, factory in factories.items() if factory is not UNSET}
+        kept = {keyword: factory for keyword, factory in {**_settings.factories, **named}.items() if factory is not None}
+        _settings = Settings(dataclasses.replace(_settings.policy, **said), MappingProxyType(kept))  # type: ignore[arg-type]

@@ -77,7 +77,8 @@ def _task() -> int:
 def warn_if_nested(name: str, factory: object) -> None:
     """Warn when a unit on ``factory`` is about to start inside the body of another one on the same factory."""
     outer = _current.get()
-    if outer is None or outer.factory is not factory or not outer.is_active:
+    # Equal, not identical: a factory that is a method is bound anew each time it is looked up.
+    if outer is None or outer.factory != factory or not outer.is_active:
         return
     if outer.thread != get_ident() or outer.task != _task():
         return

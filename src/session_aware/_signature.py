@@ -163,7 +163,12 @@ def layers(function: object) -> Iterator[object]:
         elif isinstance(function, FunctionType):
             return
         else:  # a callable object
-            function = vars(type(function)).get("__call__")
+            function = _call_of(type(function))
+
+
+def _call_of(cls: type) -> object:
+    """Return what makes the objects of a class callable; not by getattr, which would go on to the metaclass."""
+    return next((vars(base)["__call__"] for base in cls.__mro__ if "__call__" in vars(base)), None)
 
 
 def _kind(function: object) -> Kind:
@@ -192,13 +197,9 @@ def _check_annotation(function: object, kind: Kind, annotation: object, name: st
     if not isinstance(annotation, type) or asyncio_module is None or orm_module is None:
         return
     if kind.is_async and issubclass(annotation, orm_module.Session):
-        found, wanted, write = "Session", "AsyncSession", f"{kind.value} needs 'session: AsyncSession = NEW_SESSION'"
+        found, wanted, write = "Session", "AsyncSession", "'session: AsyncSession = NEW_SESSION'"
     elif not kind.is_async and issubclass(annotation, asyncio_module.AsyncSession):
-        found, wanted, write = (
-            "AsyncSession",
-            "Session",
-            "'async def', or 'session: Session = NEW_SESSION' in a plain 'def'",
-        )
+        found, wanted, write = "AsyncSession", "Session", "'async def', or 'session: Session = NEW_SESSION' in a plain 'def'"
     else:
         return
     msg = (

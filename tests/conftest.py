@@ -1,0 +1,121 @@
+"""Fixtures of all tests: one PostgreSQL for the session, fresh tables for each test, and nothing left behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import create_engine, delete
+
+from session_aware import _configuration, _factory, _policy
+from tests.databases import AsyncDatabase, Databases, SyncDatabase, sqlite_engine
+from tests.ledger import Base
+from tests.servers.postgresql import PostgreSQL, missing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """One server for the session. Without its binaries the tests fail: a green run must not mean "skipped"."""
+    if (problem := missing()) is not None:
+        pytest.fail(problem, pytrace=False)
+    # A test that waits for a lock, or forgets a transaction, ends with an error instead of hanging.
+    bounds = {"lock_timeout": "5s", "statement_timeout": "20s", "idle_in_transaction_session_timeout": "30s"}
+    with PostgreSQL(settings=bounds) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql_witness(postgresql: PostgreSQL) -> Iterator[Engine]:
+    """Sees the server's rows from outside; its tables are made once."""
+    witness = create_engine(postgresql.url("psycopg"), isolation_level="AUTOCOMMIT")
+    Base.metadata.create_all(witness)
+    yield witness
+    witness.dispose()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with empty tables; each test works on a copy."""
+    file = tmp_path_factory.mktemp("sqlite") / "template.sqlite"
+    engine = sqlite_engine(file)
+    Base.metadata.create_all(engine)
+    engine.dispose()
+    return file
+
+
+@pytest.fixture
+def postgresql_tables(request: pytest.FixtureRequest) -> Callable[[], tuple[PostgreSQL, Engine]]:
+    """Empty the tables at the first call; a test on SQLite alone starts no server."""
+    found: list[tuple[PostgreSQL, Engine]] = []
+
+    def tables() -> tuple[PostgreSQL, Engine]:
+        if not found:
+            witness = request.getfixturevalue("postgresql_witness")
+            with witness.connect() as connection:
+                for table in reversed(Base.metadata.sorted_tables):
+                    connection.execute(delete(table))
+            found.append((request.getfixturevalue("postgresql"), witness))
+        return found[0]
+
+    return tables
+
+
+@pytest.fixture
+def databases(
+    tmp_path: Path, sqlite_template: Path, postgresql_tables: Callable[[], tuple[PostgreSQL, Engine]]
+) -> Iterator[Databases]:
+    """Makes databases by driver. At the end no connection may be checked out."""
+    made = Databases(tmp_path, sqlite_template, postgresql_tables)
+    yield made
+    left = made.close()
+    assert not any(left), f"connections left checked out, by engine: {left}"
+
+
+@pytest.fixture(params=["sqlite", "psycopg"])
+def database(request: pytest.FixtureRequest, databases: Databases) -> SyncDatabase:
+    """A sync engine, on SQLite and on PostgreSQL."""
+    return databases.sync(request.param)
+
+
+@pytest.fixture(params=["aiosqlite", "psycopg", "asyncpg"])
+def async_database(request: pytest.FixtureRequest, databases: Databases) -> AsyncDatabase:
+    """An async engine, on SQLite and on PostgreSQL with both drivers."""
+    return databases.asynchronous(request.param)
+
+
+@pytest.fixture(params=["psycopg", "asyncpg"])
+def async_postgres(request: pytest.FixtureRequest, databases: Databases) -> AsyncDatabase:
+    """An async engine on PostgreSQL, with both drivers."""
+    return databases.asynchronous(request.param)
+
+
+@pytest.fixture
+def postgres(databases: Databases) -> SyncDatabase:
+    """A sync engine on PostgreSQL."""
+    return databases.sync("psycopg")
+
+
+@pytest.fixture
+def sqlite(databases: Databases) -> SyncDatabase:
+    """A sync engine on SQLite, for what does not depend on the database."""
+    return databases.sync("sqlite")
+
+
+@pytest.fixture
+def aiosqlite(databases: Databases) -> AsyncDatabase:
+    """An async engine on SQLite, for what does not depend on the database."""
+    return databases.asynchronous("aiosqlite")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    """Take back what the test configured; an override that outlives its block is a defect."""
+    yield
+    _configuration._settings = _policy.NO_SETTINGS
+    assert _factory._overrides == ()

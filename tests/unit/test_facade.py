@@ -1,0 +1,85 @@
+"""The package itself: public names, where they say they live, and what importing them costs."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import session_aware
+
+
+def test_all_is_sorted() -> None:
+    assert session_aware.__all__ == sorted(session_aware.__all__)
+
+
+@pytest.mark.parametrize("name", session_aware.__all__)
+def test_public_name_reports_the_package_as_its_home(name: str) -> None:
+    value = getattr(session_aware, name)
+    home = type(value).__module__ if name == "NEW_SESSION" else value.__module__
+    assert home == "session_aware"
+
+
+@pytest.mark.parametrize("name", sorted(set(session_aware.__all__) - {"NEW_SESSION"}))
+def test_public_name_has_a_docstring_of_its_own(name: str) -> None:
+    value = getattr(session_aware, name)
+    assert value.__doc__
+    assert inspect.cleandoc(value.__doc__).splitlines()[0].endswith(".")
+
+
+@pytest.mark.parametrize("name", session_aware.__all__)
+def test_public_name_is_listed_by_dir(name: str) -> None:
+    assert name in dir(session_aware)
+
+
+def test_star_import_brings_the_public_names() -> None:
+    namespace: dict[str, object] = {}
+    exec("from session_aware import *", namespace)  # noqa: S102 - a star import stands at module level only
+    assert set(session_aware.__all__) <= set(namespace)
+
+
+def test_public_name_is_looked_up_once() -> None:
+    assert session_aware.SessionPolicy is vars(session_aware)["SessionPolicy"]
+
+
+def test_every_error_is_a_session_aware_error() -> None:
+    errors = [
+        value
+        for name in session_aware.__all__
+        if isinstance(value := getattr(session_aware, name), type) and issubclass(value, Exception)
+    ]
+    assert len(errors) == 8
+    assert {error for error in errors if not issubclass(error, session_aware.SessionAwareError)} == {
+        session_aware.NestedSessionWarning
+    }
+    assert issubclass(session_aware.SessionParameterError, TypeError)
+    assert issubclass(session_aware.NestedSessionWarning, UserWarning)
+
+
+def imported_after(statement: str) -> set[str]:
+    program = f"{statement}\nimport sys\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import session_aware",
+        "import session_aware.exceptions",
+        "from session_aware import SessionAwareError, NestedSessionWarning",
+        "from session_aware import Propagation, SessionPolicy",
+    ],
+)
+def test_light_names_do_not_import_sqlalchemy(statement: str) -> None:
+    modules = imported_after(statement)
+    assert "session_aware" in modules
+    assert not modules & {"sqlalchemy", "wrapt", "asyncio"}
+
+
+def test_sync_names_do_not_import_the_asyncio_extension() -> None:
+    modules = imported_after("from session_aware import *")
+    assert "sqlalchemy.orm" in modules
+    assert not modules & {"sqlalchemy.ext.asyncio", "session_aware._async"}

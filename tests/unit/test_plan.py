@@ -1,0 +1,73 @@
+"""``_plan``: the decision of every call, as a table of every combination."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from session_aware import PolicyConflictError, Propagation, PropagationError, SessionPolicy
+from session_aware._plan import Plan, check_isolation_level, plan
+
+REFUSED = None
+
+# (propagation, is a session given, isolation level) -> plan
+TABLE = {
+    (None, False, None): Plan.OPEN,
+    (None, False, "SERIALIZABLE"): Plan.OPEN,
+    (None, True, None): Plan.JOIN,
+    (None, True, "SERIALIZABLE"): Plan.VERIFIED_JOIN,
+    (Propagation.REQUIRED, False, None): Plan.OPEN,
+    (Propagation.REQUIRED, False, "SERIALIZABLE"): Plan.OPEN,
+    (Propagation.REQUIRED, True, None): Plan.JOIN,
+    (Propagation.REQUIRED, True, "SERIALIZABLE"): Plan.VERIFIED_JOIN,
+    (Propagation.REQUIRES_NEW, False, None): Plan.OPEN,
+    (Propagation.REQUIRES_NEW, False, "SERIALIZABLE"): Plan.OPEN,
+    (Propagation.REQUIRES_NEW, True, None): REFUSED,
+    (Propagation.REQUIRES_NEW, True, "SERIALIZABLE"): REFUSED,
+    (Propagation.NESTED, False, None): Plan.OPEN,
+    (Propagation.NESTED, False, "SERIALIZABLE"): Plan.OPEN,
+    (Propagation.NESTED, True, None): Plan.SAVEPOINT,
+    (Propagation.NESTED, True, "SERIALIZABLE"): Plan.SAVEPOINT,
+    (Propagation.MANDATORY, False, None): REFUSED,
+    (Propagation.MANDATORY, False, "SERIALIZABLE"): REFUSED,
+    (Propagation.MANDATORY, True, None): Plan.JOIN,
+    (Propagation.MANDATORY, True, "SERIALIZABLE"): Plan.VERIFIED_JOIN,
+}
+COMBINATIONS = list(itertools.product([None, *Propagation], [False, True], [None, "SERIALIZABLE"], [None, False, True]))
+
+
+def test_the_table_has_every_combination() -> None:
+    assert set(TABLE) == {(propagation, is_given, level) for propagation, is_given, level, _ in COMBINATIONS}
+
+
+@pytest.mark.parametrize(("propagation", "is_given", "level", "read_only"), COMBINATIONS)
+def test_plan_is_what_the_table_says(
+    propagation: Propagation | None, is_given: bool, level: str | None, read_only: bool | None
+) -> None:
+    policy = SessionPolicy(propagation=propagation, isolation_level=level, read_only=read_only)
+    expected = TABLE[propagation, is_given, level]
+    if expected is REFUSED:
+        with pytest.raises(PropagationError):
+            plan(policy, is_given=is_given, name="Accounts.open")
+    else:
+        assert plan(policy, is_given=is_given, name="Accounts.open") is expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "actual"),
+    [
+        (None, "READ COMMITTED"),
+        ("SERIALIZABLE", "SERIALIZABLE"),
+        ("REPEATABLE READ", "REPEATABLE_READ"),
+        ("READ COMMITTED", "read committed"),
+    ],
+)
+def test_level_that_is_kept_is_no_conflict(wanted: str | None, actual: str) -> None:
+    check_isolation_level(wanted, actual, name="Accounts.open")
+
+
+@pytest.mark.parametrize(("wanted", "actual"), [("SERIALIZABLE", "READ COMMITTED"), ("READ COMMITTED", "SERIALIZABLE")])
+def test_level_that_would_be_ignored_is_a_conflict(wanted: str, actual: str) -> None:
+    with pytest.raises(PolicyConflictError):
+        check_isolation_level(wanted, actual, name="Accounts.open")
