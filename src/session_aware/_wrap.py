@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from session_aware._policy import SessionPolicy, Settings
     from session_aware._signature import Declaration, Kind
 
+    _BoundFunctionWrapper = wrapt.BoundFunctionWrapper[..., Any]
+    _FunctionWrapper = wrapt.FunctionWrapper[..., Any]
+else:  # wrapt 1's classes take no parameters
+    _BoundFunctionWrapper = wrapt.BoundFunctionWrapper
+    _FunctionWrapper = wrapt.FunctionWrapper
+
 __all__ = ["POLICY_ATTRIBUTE", "BoundFunction", "SessionFunction", "dispatcher_of", "wrap"]
 
 POLICY_ATTRIBUTE: Final = "__session_policy__"
@@ -88,7 +94,7 @@ class Dispatcher:
         return merged
 
 
-class BoundFunction(wrapt.BoundFunctionWrapper[..., Any]):
+class BoundFunction(_BoundFunctionWrapper):
     """A bound session-aware callable. wrapt refuses to copy and pickle its proxies; a bound method can do both."""
 
     is_of_class = False
@@ -121,7 +127,7 @@ class _BoundToClass(BoundFunction):
         return self._self_wrapper(self.__wrapped__, self._self_owner, args, kwargs)
 
 
-class SessionFunction(wrapt.FunctionWrapper[..., Any]):
+class SessionFunction(_FunctionWrapper):
     """A session-aware callable: function, class attribute, static or class method."""
 
     __bound_function_wrapper__ = BoundFunction
