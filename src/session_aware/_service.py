@@ -175,7 +175,8 @@ def _session_aware(cls: type, name: str, value: object) -> object:
 def _wrapped(cls: type, name: str, value: object, function: Any) -> object:  # noqa: ANN401 - any callable
     for layer in _signature.layers(function):
         if (inner := _wrap.dispatcher_of(layer)) is not None:  # a decorator above @auto_session_func, whose policy holds
-            inner.takes_self |= inner.binding is Binding.FUNCTION and not isinstance(value, staticmethod)
+            if inner.binding is Binding.FUNCTION:
+                inner.home, inner.takes_self = cls, not isinstance(value, staticmethod)
             return value
     if _signature.is_session_keyword_only(function) is False:
         raise SessionParameterError(_signature.complaint(function, f"{cls.__qualname__}.{name}"))

@@ -42,12 +42,13 @@ def _driver(kind: Kind) -> Callable[..., object]:
 class Dispatcher:
     """What wrapt calls instead of the callable: look the policy and the factory up, plan, hand over to the driver."""
 
-    __slots__ = ("_driver", "_memo", "binding", "declaration", "settings", "takes_self")
+    __slots__ = ("_driver", "_memo", "binding", "declaration", "home", "settings", "takes_self")
 
     def __init__(self, declaration: Declaration, settings: Settings, binding: Binding) -> None:
         self.binding = binding
         self.declaration = declaration
-        self.takes_self = False  # as long as no class has it
+        self.home: type | None = None  # the service that has it beneath another decorator, which calls it as a function
+        self.takes_self = False
         self.settings = settings
         self._driver: Callable[..., object] | None = None
         self._memo: tuple[object, object, SessionPolicy] | None = None
@@ -57,8 +58,8 @@ class Dispatcher:
     ) -> object:
         given = kwargs.get("session")
         declaration = self.declaration
-        if target is None and self.takes_self and args:  # called, as a function, by a decorator that stands above
-            target = args[0]
+        if target is None and self.home is not None:
+            target = args[0] if self.takes_self and args else self.home
         policy = self.policy(target)
         chosen = _plan.plan(policy, is_given=is_given(given), name=declaration.name)
         if chosen is Plan.JOIN:

@@ -22,7 +22,7 @@ from ._guard import Job
 HOST = "127.0.0.1"
 
 _GUARD = Path(__file__).with_name("_guard.py")
-_PROBE_SECONDS = 0.01
+_FIRST_PAUSE, _LAST_PAUSE = 0.01, 0.08
 
 _chosen: set[int] = set()
 
@@ -39,7 +39,7 @@ def free_port() -> int:
     """
     span = Path("/proc/sys/net/ipv4/ip_local_port_range")
     first_ephemeral = int(span.read_text("ascii").split()[0]) if span.exists() else 32768
-    ports = range(10_000, first_ephemeral) if first_ephemeral > 11_000 else range(61_000, 65_536)  # noqa: PLR2004
+    ports = range(10_000, first_ephemeral) if first_ephemeral > 11_000 else range(61_000, 65_536)
     while True:
         port = random.choice(ports)  # noqa: S311 - not a secret; random, since other sessions choose as well.
         with socket.socket() as probe, suppress(OSError):
@@ -120,12 +120,14 @@ class Child:
             ServerError: The server ended, or the seconds passed, first.
         """
         deadline = time.monotonic() + seconds
+        pause = _FIRST_PAUSE
         while not is_ready():
             if self.exit_code is not None:
                 self.fail(f"ended with status {self.exit_code} before it was {what}")
             if time.monotonic() > deadline:
                 self.fail(f"not {what} after {seconds:g} s")
-            time.sleep(_PROBE_SECONDS)
+            time.sleep(pause)
+            pause = min(2 * pause, _LAST_PAUSE)
 
     def fail(self, why: str) -> NoReturn:
         """Raise a ServerError that says why and quotes the end of the log."""
@@ -150,6 +152,12 @@ class Home:
             os.chown(path, account.uid, account.gid)
         return cls(path, account)
 
+    def make_folder(self, path: Path) -> None:
+        """Make a folder beneath this one that the account owns."""
+        path.mkdir(mode=0o700)
+        if self.account is not None:
+            os.chown(path, self.account.uid, self.account.gid)
+
     def remove(self) -> None:
         """Delete the folder and everything in it."""
         shutil.rmtree(self.path)
@@ -157,7 +165,7 @@ class Home:
     def can_execute(self, *argv: str | Path) -> bool:
         """Whether the account may run the program at all: it may lie beneath a folder only root can enter."""
         try:
-            done = subprocess.run(  # noqa: S603 - our own arguments.
+            done = subprocess.run(
                 argv,
                 cwd=self.path,
                 stdin=subprocess.DEVNULL,
@@ -191,7 +199,7 @@ class Home:
         with path.open("ab") as output:
             # -S: the guard needs no site-packages, and starts in a third of the time. A session of its own: Ctrl-C in
             # the terminal must not reach the server before the tests have cleaned up.
-            guard = subprocess.Popen(  # noqa: S603 - our own arguments.
+            guard = subprocess.Popen(
                 [sys.executable, "-I", "-S", _GUARD, json.dumps(job)],
                 cwd=self.path,
                 env=self._environment(),
@@ -200,7 +208,7 @@ class Home:
                 stderr=output,
                 start_new_session=True,
             )
-        assert guard.stdout is not None  # noqa: S101 - for the type checker.
+        assert guard.stdout is not None
         with guard.stdout as pipe:
             line = pipe.readline()
         if not line:

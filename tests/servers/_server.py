@@ -34,20 +34,17 @@ class Server(ABC):
         Raises:
             ServerError: It cannot be created or does not answer in time.
         """
-        self._home = Home.create(self.name.lower(), *self.accounts)
         try:
-            self._create_data()
-            # As late as possible: nothing holds the port until the server does.
-            self.port = free_port()
+            self.prepare()
             self.start()
         except BaseException:
-            self._discard()
+            self.discard()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop the server at once and delete its folder."""
-        self._discard()
+        self.discard()
 
     @property
     def home(self) -> Path:
@@ -76,17 +73,41 @@ class Server(ABC):
         """Start the stopped server on its port and wait until it answers.
 
         Raises:
-            ServerError: It runs already, or does not answer in time.
+            ServerError: It runs already, or does not answer in time; then it is stopped.
         """
-        if self._child is not None and self._child.exit_code is None:
-            message = f"{self.name} is running already, as process {self._child.pid}."
-            raise ServerError(message)
-        self._child = self._in_home().spawn(self._command(), log="server.log", stop_signal=self.stop_signal)
+        self.launch()
         try:
-            self._child.wait_until(self._answers, seconds=self.start_seconds, what="ready for connections")
+            self.wait_until_ready()
         except BaseException:
             self._end((self.stop_signal, 5.0))
             raise
+
+    def prepare(self) -> None:
+        """Create the folder and the data, the first part of entering the ``with`` block."""
+        self._home = Home.create(self.name.lower(), *self.accounts)
+        self._create_data()
+        # As late as possible: nothing holds the port until the server does.
+        self.port = free_port()
+
+    def launch(self) -> None:
+        """Do the first half of `start`."""
+        if self._child is not None and self._child.exit_code is None:
+            message = f"{self.name} is running already, as process {self._child.pid}. Call stop() first."
+            raise ServerError(message)
+        self._child = self._in_home().spawn(self._command(), log="server.log", stop_signal=self.stop_signal)
+
+    def wait_until_ready(self) -> None:
+        """Do the second half of `start`."""
+        self._running().wait_until(self._answers, seconds=self.start_seconds, what="ready for connections")
+
+    def discard(self) -> None:
+        """Stop the server at once and delete its folder; nothing happens if that is done."""
+        try:
+            self._end((self.stop_signal, 10.0))
+        finally:
+            if self._home is not None:
+                self._home.remove()
+                self._home = None
 
     @abstractmethod
     def _create_data(self) -> None:
@@ -106,18 +127,12 @@ class Server(ABC):
             self._child.stop(*steps)
             self._child = None
 
-    def _discard(self) -> None:
-        try:
-            self._end((self.stop_signal, 10.0))
-        finally:
-            if self._home is not None:
-                self._home.remove()
-                self._home = None
-
     def _running(self) -> Child:
-        if self._child is None or self._child.exit_code is not None:
+        if self._child is None:
             message = f"{self.name} is not running. Enter the 'with' block, or call start()."
             raise ServerError(message)
+        if self._child.exit_code is not None:
+            self._child.fail(f"ended by itself with status {self._child.exit_code}")
         return self._child
 
     def _in_home(self) -> Home:

@@ -172,7 +172,7 @@ class Standby(PostgreSQL):
             self._running().fail("not promoted after 30 s")
 
     def _create_data(self) -> None:
-        self._bin = self._primary._bin  # noqa: SLF001 - of its own class.
+        self._bin = self._primary._bin
         source = ["--host", HOST, "--port", str(self._primary.port), "--username", "postgres"]
         options = ["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync", "--no-manifest"]
         self._in_home().run([self._bin / "pg_basebackup", "-D", self.data, *source, *options])
