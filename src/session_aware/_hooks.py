@@ -10,7 +10,7 @@ ROLLBACK and no error, and after a swallowed deadlock MariaDB commits only what 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.orm import Session, SessionTransaction
@@ -47,7 +47,8 @@ class FailedStatement:
         self.savepoints = savepoints
 
 
-_owners: WeakKeyDictionary[Connection, Owner] = WeakKeyDictionary()
+# Weak on both sides: a session leads to its connections and back, through its transaction and through tracebacks.
+_sessions: WeakKeyDictionary[Connection, ref[Session]] = WeakKeyDictionary()
 
 # MySQL and MariaDB end the whole transaction at these, savepoints included (Source: FAULTS; MySQL error reference).
 _ENDS_TRANSACTION: Final = frozenset({1213, 1020})
@@ -55,7 +56,7 @@ _ENDS_TRANSACTION: Final = frozenset({1213, 1020})
 
 def watch(connection: Connection, owner: Owner) -> None:
     """Tell ``owner`` of the statement errors on a connection that its session had before it was owned."""
-    _owners[connection] = owner
+    _sessions[connection] = ref(owner.session)
 
 
 def _owner(session: Session) -> Owner | None:
@@ -64,16 +65,18 @@ def _owner(session: Session) -> Owner | None:
 
 @event.listens_for(Session, "after_begin")
 def _remember_connection(session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
-    if (owner := _owner(session)) is not None:
-        _owners[connection] = owner
+    if _owner(session) is not None:
+        _sessions[connection] = ref(session)
 
 
 @event.listens_for(Engine, "handle_error")
 def _remember_failure(context: ExceptionContext) -> None:
-    if context.connection is None or (owner := _owners.get(context.connection)) is None:
+    found = None if context.connection is None else _sessions.get(context.connection)
+    session = None if found is None else found()
+    if session is None or (owner := _owner(session)) is None:
         return
     savepoints: list[SessionTransaction] = []
-    transaction = owner.session.get_nested_transaction()
+    transaction = session.get_nested_transaction()
     if not context.is_disconnect and _code(context.original_exception) not in _ENDS_TRANSACTION:
         while transaction is not None:
             savepoints.append(transaction)

@@ -164,9 +164,9 @@ def _session_aware(cls: type, name: str, value: object) -> object:
             partial = copy.copy(value)
             partial.func = cast("Callable[..., object]", _session_aware(cls, name, value.func))
             return partial
-        case staticmethod() | classmethod():
-            return _wrapped(cls, name, value, value.__func__)
-        case _ if callable(value) or isinstance(value, functools.singledispatchmethod):
+        case staticmethod() | classmethod() | functools.singledispatchmethod():
+            return _wrapped(cls, name, value, _signature.beneath(value))
+        case _ if callable(value):
             return _wrapped(cls, name, value, value)
         case _:
             return value
@@ -212,11 +212,13 @@ def _adopt_mixins(cls: type) -> None:
         value = vars(definer)[name]
         if definer is object or issubclass(definer, SessionAwareService) or _wrap.dispatcher_of(value) is not None:
             continue
-        function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
+        function = cast("Callable[..., object]", _signature.beneath(value))
         if not callable(function) or isinstance(function, type) or not _signature.is_session_keyword_only(function):
             continue
         if (declaration := _signature.read(function, name=f"{cls.__qualname__}.{name}")) is not None:
-            is_bound_to_class = isinstance(value, staticmethod | classmethod) or not hasattr(value, "__get__")
+            is_bound_to_class = _wrap.binding_of(value, Binding.INSTANCE) is not Binding.INSTANCE or not hasattr(
+                value, "__get__"
+            )
             inherited = _Inherited(cls, name, function)
             binding = Binding.OWNER if is_bound_to_class else Binding.INSTANCE
             setattr(cls, name, _wrap.wrap(inherited, declaration, NO_SETTINGS, binding=binding))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from types import CodeType
 
-__all__ = ["Declaration", "Kind", "complaint", "is_session_keyword_only", "layers", "read"]
+__all__ = ["Declaration", "Kind", "beneath", "complaint", "is_session_keyword_only", "layers", "read"]
 
 
 class Kind(enum.Enum):
@@ -146,6 +146,13 @@ def _takes_session(function: Callable[..., object]) -> bool:
     except (TypeError, ValueError):
         return True  # lru_cache objects and their like: no own signature, they pass on what they get
     return "session" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def beneath(value: object) -> object:
+    """Return the callable in a descriptor of a class body; of a dispatching method the one that it falls back on."""
+    while isinstance(value, staticmethod | classmethod | functools.partialmethod | functools.singledispatchmethod):
+        value = value.__func__ if isinstance(value, staticmethod | classmethod) else value.func
+    return value
 
 
 def layers(function: object) -> Iterator[object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import singledispatchmethod
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -184,6 +185,8 @@ def unwrapped(value: object) -> Callable[..., object]:
 
 def binding_of(value: object, function: Binding) -> Binding:
     """Say how a static- or classmethod object is bound; anything else as ``function`` says."""
+    if isinstance(value, singledispatchmethod):
+        value = value.func
     return (
         Binding.OWNER if isinstance(value, staticmethod) else Binding.CLASS if isinstance(value, classmethod) else function
     )

@@ -1,0 +1,283 @@
+"""Every kind of callable of a class body: who owns, who joins, and what an exception does."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from sqlalchemy.orm import sessionmaker
+
+from session_aware import NEW_SESSION
+from tests.databases import AsyncDatabase, Databases, SyncDatabase
+from tests.ledger import Account
+from tests.services import JOINED, NOTHING, OWNED, UNDONE, Accounts, AsyncAccounts, Failure
+
+SYNC_KINDS = [
+    "open",
+    "of_class",
+    "static",
+    "optional",
+    "required",
+    "through_private",
+    "_Accounts__private",
+    "variadic",
+    "opener",
+    "decorated",
+    "marked",
+    "decorated_above",
+    "decorated_beneath",
+    "marked_above_static",
+    "marked_beneath_static",
+    "marked_above_class",
+    "marked_beneath_class",
+    "partial",
+    "partial_of_static",
+    "dispatched",
+]
+ASYNC_KINDS = [
+    "open",
+    "of_class",
+    "static",
+    "optional",
+    "required",
+    "through_private",
+    "_AsyncAccounts__private",
+    "opener",
+    "decorated",
+    "decorated_by_async",
+    "marked",
+    "decorated_above",
+    "marked_above_static",
+    "marked_beneath_class",
+    "partial",
+    "dispatched",
+]
+BOUND_TO_CLASS = ["of_class", "static", "marked_above_static", "marked_beneath_static", "marked_above_class"]
+
+Open = Callable[..., Account]
+AsyncOpen = Callable[..., Awaitable[Account]]
+
+
+@pytest.fixture(params=SYNC_KINDS)
+def open_account(request: pytest.FixtureRequest, database: SyncDatabase) -> Open:
+    class Here(Accounts, session_factory=database.maker):
+        """A class of its own for each test."""
+
+    found: Open = getattr(Here(), request.param)
+    return found
+
+
+@pytest.fixture(params=ASYNC_KINDS)
+def aopen_account(request: pytest.FixtureRequest, async_database: AsyncDatabase) -> AsyncOpen:
+    class Here(AsyncAccounts, async_session_factory=async_database.maker):
+        """A class of its own for each test."""
+
+    found: AsyncOpen = getattr(Here(), request.param)
+    return found
+
+
+def test_call_without_a_session_owns(open_account: Open, database: SyncDatabase) -> None:
+    assert open_account("ann").owner == "ann"
+    assert database.recorder.events == OWNED
+    assert database.owners() == ["ann"]
+
+
+@pytest.mark.parametrize("session", [None, NEW_SESSION])
+def test_none_and_new_session_mean_omitted(open_account: Open, database: SyncDatabase, session: Any) -> None:
+    assert open_account("ann", session=session).owner == "ann"
+    assert database.recorder.events == OWNED
+    assert database.owners() == ["ann"]
+
+
+def test_exception_rolls_the_owned_transaction_back(open_account: Open, database: SyncDatabase) -> None:
+    with pytest.raises(Failure):
+        open_account("bad")
+    assert database.recorder.events == UNDONE
+    assert database.owners() == []
+
+
+def test_given_session_is_joined_and_left_to_its_caller(open_account: Open, database: SyncDatabase) -> None:
+    with database.maker() as session:
+        account = open_account("ann", session=session)
+        assert account in session
+        assert database.recorder.take() == JOINED
+        assert database.owners() == []
+        session.commit()
+    assert database.recorder.events == ["COMMIT", "CHECKIN"]
+    assert database.owners() == ["ann"]
+
+
+def test_exception_leaves_a_given_session_alone(open_account: Open, database: SyncDatabase) -> None:
+    with database.maker() as session:
+        with pytest.raises(Failure):
+            open_account("bad", session=session)
+        assert database.recorder.events == JOINED
+        session.commit()
+    assert database.owners() == ["bad"]
+
+
+def test_async_call_without_a_session_owns(aopen_account: AsyncOpen, async_database: AsyncDatabase) -> None:
+    async def scenario() -> None:
+        assert (await aopen_account("ann")).owner == "ann"
+
+    async_database.run(scenario())
+    assert async_database.recorder.events == OWNED
+    assert async_database.owners() == ["ann"]
+
+
+@pytest.mark.parametrize("session", [None, NEW_SESSION])
+def test_async_none_and_new_session_mean_omitted(
+    aopen_account: AsyncOpen, async_database: AsyncDatabase, session: Any
+) -> None:
+    async def scenario() -> None:
+        assert (await aopen_account("ann", session=session)).owner == "ann"
+
+    async_database.run(scenario())
+    assert async_database.recorder.events == OWNED
+
+
+def test_async_exception_rolls_the_owned_transaction_back(
+    aopen_account: AsyncOpen, async_database: AsyncDatabase
+) -> None:
+    async def scenario() -> None:
+        with pytest.raises(Failure):
+            await aopen_account("bad")
+
+    async_database.run(scenario())
+    assert async_database.recorder.events == UNDONE
+    assert async_database.owners() == []
+
+
+def test_async_given_session_is_joined_and_left_to_its_caller(
+    aopen_account: AsyncOpen, async_database: AsyncDatabase
+) -> None:
+    async def scenario() -> None:
+        async with async_database.maker() as session:
+            account = await aopen_account("ann", session=session)
+            assert account in session
+            with pytest.raises(Failure):
+                await aopen_account("bad", session=session)
+            assert async_database.recorder.take() == JOINED
+            await session.commit()
+
+    async_database.run(scenario())
+    assert async_database.recorder.events == ["COMMIT", "CHECKIN"]
+    assert async_database.owners() == ["ann", "bad"]
+
+
+@pytest.mark.parametrize("kind", BOUND_TO_CLASS)
+def test_method_of_a_class_uses_the_factory_of_the_class_it_is_reached_through(kind: str, databases: Databases) -> None:
+    one, two = databases.sync("sqlite", name="one"), databases.sync("sqlite", name="two")
+
+    class First(Accounts, session_factory=one.maker):
+        """Has the one database."""
+
+    class Second(First, session_factory=two.maker):
+        """Has the other."""
+
+    for target in (Second, Second()):
+        getattr(target, kind)(f"of {type(target).__name__}")
+    assert one.recorder.take() == NOTHING
+    assert two.recorder.take() == OWNED * 2
+    getattr(First, kind)("ann")
+    assert one.owners() == ["ann"]
+    assert two.recorder.events == NOTHING
+
+
+def test_class_is_known_to_a_class_method(sqlite: SyncDatabase) -> None:
+    class Here(Accounts, session_factory=sqlite.maker):
+        @classmethod
+        def who(cls, *, session: Any = NEW_SESSION) -> type:
+            return cls
+
+    class Below(Here):
+        """Inherits."""
+
+    assert (Here.who(), Below.who(), Below().who()) == (Here, Below, Below)
+
+
+@pytest.mark.parametrize("kind", ["open", "decorated", "marked", "partial"])
+def test_method_can_be_called_through_the_class(kind: str, sqlite: SyncDatabase) -> None:
+    accounts = Accounts()
+    accounts.session_factory = sqlite.maker
+    getattr(Accounts, kind)(accounts, "ann")
+    assert sqlite.recorder.events == OWNED
+
+
+def test_arguments_arrive_as_they_were_passed(sqlite: SyncDatabase) -> None:
+    class Here(Accounts, session_factory=sqlite.maker):
+        def echo(  # noqa: PLR0913 - every kind of parameter
+            self, a: int, /, b: int, c: int = 3, *args: int, d: int = 4, session: Any = NEW_SESSION, **kwargs: int
+        ) -> tuple[Any, ...]:
+            return a, b, c, args, d, kwargs
+
+    here = Here()
+    expected = (1, 2, 30, (5, 6), 40, {"e": 7})
+    assert here.echo(1, 2, 30, 5, 6, d=40, e=7) == expected
+    with sqlite.maker() as session:
+        assert here.echo(1, 2, 30, 5, 6, d=40, e=7, session=session) == expected
+        assert here.echo(1, b=2, session=session) == here.echo(1, b=2) == (1, 2, 3, (), 4, {})
+    with pytest.raises(TypeError):
+        here.echo()  # type: ignore[call-arg] # this is the point
+
+
+def test_lambda_is_a_method_too(sqlite: SyncDatabase) -> None:
+    class Here(Accounts, session_factory=sqlite.maker):
+        shorthand = lambda self, *, session=NEW_SESSION: session.in_transaction()  # noqa: E731 - a kind of function
+
+    assert Here().shorthand() is True
+    assert sqlite.recorder.events == NOTHING
+
+
+def test_nested_class_is_left_as_it_is(sqlite: SyncDatabase) -> None:
+    class Here(Accounts, session_factory=sqlite.maker):
+        class Inner:
+            def __init__(self, *, session: Any = NEW_SESSION) -> None:
+                self.session = session
+
+            def __call__(self, *, session: Any = NEW_SESSION) -> Any:
+                return session
+
+    assert Here.Inner().session is Here.Inner()() is NEW_SESSION  # type: ignore[comparison-overlap] # of type Never
+
+
+def test_construction_is_left_as_it_is(sqlite: SyncDatabase) -> None:
+    class Here(Accounts, session_factory=sqlite.maker):
+        def __new__(cls, *, session: Any = NEW_SESSION) -> Any:
+            assert session is NEW_SESSION  # type: ignore[comparison-overlap] # of type Never
+            return super().__new__(cls)
+
+        def __init__(self, *, session: Any = NEW_SESSION) -> None:
+            self.session = session
+
+    assert Here().session is NEW_SESSION  # type: ignore[comparison-overlap] # of type Never
+
+
+def test_callable_service_is_session_aware(sqlite: SyncDatabase) -> None:
+    class Here(Accounts, session_factory=sqlite.maker):
+        def __call__(self, owner: str, *, session: Any = NEW_SESSION) -> Account:
+            return self.open(owner, session=session)
+
+    Here()("ann")
+    assert sqlite.recorder.events == OWNED
+
+
+def test_function_that_injects_its_own_session_is_left_as_it_is(sqlite: SyncDatabase) -> None:
+
+
+    def injecting(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def wrapper(self: object) -> Any:
+            with sessionmaker(sqlite.engine)() as session:
+                return function(self, session=session)
+
+        return wrapper
+
+    class Here(Accounts):
+        @injecting
+        def is_given(self, *, session: Any = NEW_SESSION) -> bool:
+            return session.in_transaction()
+
+    assert Here().is_given() is False

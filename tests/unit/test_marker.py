@@ -1,0 +1,147 @@
+"""``_marker``: which call is the body of which, without a database."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import warnings
+
+import pytest
+
+from session_aware import NestedSessionWarning
+from session_aware._marker import NO_MARKER, Marker, _current, warn_if_nested
+
+
+def factory() -> None: ...
+
+
+def other_factory() -> None: ...
+
+
+def is_nested(of: object = factory) -> bool:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_if_nested("Accounts.inner", of)
+    return bool(caught)
+
+
+def test_call_inside_a_body_of_the_same_factory_is_nested() -> None:
+    with Marker("Accounts.outer", factory):
+        assert is_nested()
+
+
+def test_call_outside_of_any_body_is_not_nested() -> None:
+    assert not is_nested()
+    with Marker("Accounts.outer", factory):
+        pass
+    assert not is_nested()
+
+
+def test_call_on_another_factory_is_not_nested() -> None:
+    with Marker("Accounts.outer", factory):
+        assert not is_nested(other_factory)
+
+
+def test_factory_that_is_a_method_is_the_same_each_time_it_is_looked_up() -> None:
+    class Tenant:
+        def factory(self) -> None: ...
+
+    tenant = Tenant()
+    with Marker("Accounts.outer", tenant.factory):
+        assert is_nested(tenant.factory)
+        assert not is_nested(Tenant().factory)
+
+
+def test_call_inside_a_unit_that_is_over_is_not_nested() -> None:
+    marker = Marker("Accounts.outer", factory)
+    with marker:
+        marker.is_active = False
+        assert not is_nested()
+
+
+def test_body_inside_a_body_gives_the_outer_one_back() -> None:
+    with Marker("Accounts.outer", factory):
+        with Marker("Accounts.middle", other_factory):
+            assert not is_nested()
+        assert is_nested()
+
+
+def test_stretch_that_ends_in_another_order_leaves_the_newer_one_current() -> None:
+    def in_another_order() -> None:
+        outer, inner = Marker("Accounts.outer", factory), Marker("Accounts.inner", other_factory)
+        outer.__enter__()
+        inner.__enter__()
+        outer.__exit__()
+        assert _current.get() is inner
+
+    contextvars.copy_context().run(in_another_order)
+
+
+def test_marker_can_be_entered_again() -> None:
+    marker = Marker("Accounts.outer", factory)
+    for _ in range(3):
+        with marker:
+            assert is_nested()
+        assert _current.get() is None
+
+
+def test_thread_with_a_copied_context_is_exempt() -> None:
+    found: list[bool] = []
+    with Marker("Accounts.outer", factory):
+        context = contextvars.copy_context()
+        thread = threading.Thread(target=lambda: context.run(lambda: found.append(is_nested())))
+        thread.start()
+        thread.join()
+    assert found == [False]
+
+
+def test_child_task_is_exempt_and_an_awaited_coroutine_is_not() -> None:
+    async def inner() -> bool:
+        return is_nested()
+
+    async def outer() -> tuple[bool, bool]:
+        with Marker("Accounts.outer", factory):
+            return await asyncio.create_task(inner()), await inner()
+
+    assert asyncio.run(outer()) == (False, True)
+
+
+def test_callback_of_the_loop_is_exempt() -> None:
+    async def outer() -> bool:
+        answer = asyncio.get_running_loop().create_future()
+        with Marker("Accounts.outer", factory):
+            asyncio.get_running_loop().call_soon(lambda: answer.set_result(is_nested()))
+            return bool(await answer)
+
+    assert asyncio.run(outer()) is False
+
+
+def test_call_that_owns_nothing_leaves_no_mark() -> None:
+    with NO_MARKER:
+        assert _current.get() is None
+        assert not NO_MARKER.is_active
+
+
+def test_warning_points_to_the_line_that_is_neither_ours_nor_plumbing() -> None:
+    with Marker("Accounts.outer", factory), pytest.warns(NestedSessionWarning) as caught:
+        plumbing = {"__name__": "contextlib", "warn_if_nested": warn_if_nested, "factory": factory}
+        exec("def call():\n    warn_if_nested('Accounts.inner', factory)", plumbing)  # noqa: S102 - a frame of contextlib's
+        plumbing["call"]()  # type: ignore[operator] # the line that is meant
+    assert caught[0].filename == __file__
+    assert caught[0].lineno == test_warning_points_to_the_line_that_is_neither_ours_nor_plumbing.__code__.co_firstlineno + 4
+
+
+def test_warning_points_somewhere_even_if_there_is_nothing_but_plumbing() -> None:
+    caught: list[warnings.WarningMessage] = []
+
+    def run() -> None:
+        with warnings.catch_warnings(record=True) as inside:
+            warnings.simplefilter("always")
+            warn_if_nested("Accounts.inner", factory)
+        caught.extend(inside)
+
+    globals_of_plumbing = {"__name__": "wrapt", "run": run}
+    with Marker("Accounts.outer", factory):
+        exec("run()", globals_of_plumbing)  # noqa: S102 - a frame of wrapt's
+    assert len(caught) == 1
