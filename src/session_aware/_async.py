@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -210,7 +210,7 @@ async def generate(
 @contextlib.asynccontextmanager
 async def hold(
     request: Request, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
-) -> AsyncIterator[object]:
+) -> AsyncGenerator[object]:
     """Run an async context manager as one unit: the session stays open for the ``async with`` block."""
     unit = new_unit(request)
     session = None

@@ -6,7 +6,7 @@ import dataclasses
 import enum
 from threading import Lock
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from session_aware._policy import NO_SETTINGS, Propagation, Settings
 
@@ -40,7 +40,7 @@ def update(*, policy: Mapping[str, object], factories: Mapping[str, object]) -> 
     """Replace what was said; ``UNSET`` leaves a setting alone, ``None`` takes it back."""
     global _settings  # noqa: PLW0603 - the one process-wide setting of the library
     with _lock:
-        said = {name: value for name, value in policy.items() if value is not UNSET}
+        said: dict[str, Any] = {name: value for name, value in policy.items() if value is not UNSET}
         named = {keyword: factory for keyword, factory in factories.items() if factory is not UNSET}
         kept = {keyword: factory for keyword, factory in {**_settings.factories, **named}.items() if factory is not None}
-        _settings = Settings(dataclasses.replace(_settings.policy, **said), MappingProxyType(kept))  # type: ignore[arg-type]
+        _settings = Settings(dataclasses.replace(_settings.policy, **said), MappingProxyType(kept))

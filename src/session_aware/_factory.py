@@ -18,7 +18,7 @@ from session_aware import _configuration
 from session_aware.exceptions import SessionFactoryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -117,7 +117,7 @@ def _overridden(target: object, *, is_async: bool) -> Callable[[], object] | Non
 @contextlib.contextmanager
 def override_session_factory(
     service: type | None, factory: SessionFactory[Session] | AsyncSessionFactory[AsyncSession]
-) -> Iterator[None]:
+) -> Generator[None]:
     """Open every owned unit from another factory for the time of a ``with`` block; meant for tests.
 
     It comes before every other place that names a factory, the read factories and the keywords of decorators and blocks
@@ -172,7 +172,7 @@ def _makes_async(factory: object) -> bool:
         return False
     session = factory()
     if isinstance(session, asyncio_module.AsyncSession):
-        session.sync_session.close()  # it has no connection yet: a factory cannot await
+        cast("AsyncSession", session).sync_session.close()  # it has no connection yet: a factory cannot await
         return True
     if isinstance(session, Session):
         session.close()

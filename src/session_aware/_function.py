@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from session_aware import _signature, _wrap
 from session_aware._factory import check_factory
@@ -132,7 +132,7 @@ auto_session_func.__module__ = "session_aware"
 
 
 def _decorate(func: Callable[..., Any], settings: Settings) -> Callable[..., Any]:
-    given: object = func
+    given = cast("object", func)
     if (inner := _wrap.dispatcher_of(given)) is not None:
         both = Settings(merge(settings.policy, inner.settings.policy), {**inner.settings.factories, **settings.factories})
         return _wrap.wrap(_wrap.unwrapped(given), inner.declaration, both, binding=inner.binding)
@@ -147,9 +147,8 @@ def _decorate(func: Callable[..., Any], settings: Settings) -> Callable[..., Any
             "methods, or decorate the methods one by one."
         )
         raise SessionParameterError(msg)
-    declaration = _signature.read(func.__func__ if isinstance(func, staticmethod | classmethod) else func)
+    function = given.__func__ if isinstance(given, staticmethod | classmethod) else func
+    declaration = _signature.read(function)
     if declaration is None:
-        raise SessionParameterError(
-            _signature.complaint(func.__func__ if isinstance(func, staticmethod | classmethod) else func)
-        )
+        raise SessionParameterError(_signature.complaint(function))
     return _wrap.wrap(func, declaration, settings, binding=_wrap.binding_of(func, Binding.FUNCTION))

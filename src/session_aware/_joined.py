@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from session_aware import _database, _plan
 from session_aware._marker import NO_MARKER
@@ -21,7 +21,7 @@ class Savepoint:
     """A unit inside a given session: a SAVEPOINT around the body; the session stays its caller's."""
 
     __slots__ = ("_request", "_savepoint", "_session")
-    marker: ClassVar = NO_MARKER
+    marker = NO_MARKER
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -71,7 +71,7 @@ class Joined:
     """A unit that joins, once the isolation level of the given transaction was checked if one is wanted."""
 
     __slots__ = ("_request",)
-    marker: ClassVar = NO_MARKER
+    marker = NO_MARKER
 
     def __init__(self, request: Request) -> None:
         self._request = request

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 from session_aware.exceptions import SessionParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterator
     from types import CodeType
 
 __all__ = ["Declaration", "Kind", "beneath", "complaint", "is_session_keyword_only", "layers", "read"]
@@ -41,11 +41,11 @@ _ASYNC: Final = frozenset({Kind.COROUTINE, Kind.ASYNC_GENERATOR, Kind.ASYNC_CONT
 def _codes_of_contextlib() -> dict[CodeType, Kind]:
     """Read the code that contextlib's decorators return: plain functions, which nothing else tells from others."""
 
-    def sync() -> Iterator[None]:
-        return iter(())
+    def sync() -> Generator[None]:
+        yield  # pragma: no cover - only the code of the helpers is read
 
-    async def asynchronous() -> AsyncIterator[None]:
-        yield
+    async def asynchronous() -> AsyncGenerator[None]:
+        yield  # pragma: no cover - likewise
 
     helpers = {Kind.CONTEXT: contextmanager(sync), Kind.ASYNC_CONTEXT: asynccontextmanager(asynchronous)}
     return {cast("FunctionType", helper).__code__: kind for kind, helper in helpers.items()}
@@ -114,7 +114,8 @@ def is_session_keyword_only(function: Callable[..., object]) -> bool | None:
 
 def complaint(function: Callable[..., object], name: str | None = None) -> str:
     """Say why a callable is not session-aware, and what to write."""
-    name = name or getattr(function, "__qualname__", type(function).__qualname__).rpartition("<locals>.")[2]
+    if name is None:
+        name = str(getattr(function, "__qualname__", type(function).__qualname__)).rpartition("<locals>.")[2]
     short = name.rpartition(".")[2]
     first = "self, ..." if "." in name else "..."
     write = f"Write 'def {short}({first}, *, session: Session = NEW_SESSION)'.{_where(function)}"

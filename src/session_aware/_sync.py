@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -82,7 +82,8 @@ def generate(
         items = function(*args, **{**kwargs, "session": session})
         if not isinstance(items, Generator):
             refuse_other_result(items, "a generator", request.name)
-        result: object = yield from _Stretches(items, unit.marker)
+        # pyrefly takes what __iter__ returns for a Generator[object, None, None].
+        result: object = yield from _Stretches(items, unit.marker)  # pyrefly: ignore[invalid-yield]
         unit.end(None)
     except BaseException as error:
         unit.abort(error)
@@ -122,7 +123,7 @@ class _Stretches:
 @contextlib.contextmanager
 def hold(
     request: Request, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
-) -> Iterator[object]:
+) -> Generator[object]:
     """Run a context manager as one unit: the session stays open for the ``with`` block."""
     unit = new_unit(request)
     try:

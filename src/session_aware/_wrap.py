@@ -36,7 +36,8 @@ POLICY_ATTRIBUTE: Final = "__session_policy__"
 
 def _driver(kind: Kind) -> Callable[..., object]:
     if kind.is_async:  # sqlalchemy.ext.asyncio needs greenlet, which is an extra
-        return cast("dict[Kind, Callable[..., object]]", import_module("session_aware._async").DRIVERS)[kind]
+        drivers: dict[Kind, Callable[..., object]] = import_module("session_aware._async").DRIVERS
+        return drivers[kind]
     return _sync.DRIVERS[kind]
 
 
