@@ -111,9 +111,9 @@ class _Stretches:
         with self._marker:
             return self._items.send(value)
 
-    def throw(self, error: BaseException) -> object:
+    def throw(self, *error: Any) -> object:  # noqa: ANN401 - contextlib passes the triple before Python 3.12
         with self._marker:
-            return self._items.throw(error)
+            return self._items.throw(*error)
 
     def close(self) -> None:
         with self._marker:
