@@ -198,7 +198,8 @@ class _Inherited:
         self._name = name
 
     def __get__(self, instance: object, owner: type) -> object:
-        return getattr(super(self._adopter, owner if instance is None else instance), self._name)
+        found = getattr(super(self._adopter, owner if instance is None else instance), self._name)
+        return found.__wrapped__ if isinstance(found, BoundFunction) else found  # our wrapper has applied the policy already
 
     def __call__(self, *_args: object) -> None:
         """Stand in for ``callable()``: wrapt binds before it calls."""
