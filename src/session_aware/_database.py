@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 from sqlalchemy.exc import UnboundExecutionError
 
 from session_aware import _plan
@@ -68,12 +68,16 @@ def prepare(session: Session, policy: SessionPolicy, *, name: str, is_begun: boo
             connection.exec_driver_sql("SET TRANSACTION READ ONLY")
     if policy.read_only and connection.dialect.name == "sqlite":
         connection.exec_driver_sql("PRAGMA query_only = 1")
+        for end in ("rollback", "commit"):  # a body that ends the transaction hands the connection back to the pool
+            event.listen(connection, end, _allow_writes)
         return partial(_allow_writes, connection)
     return None
 
 
 def _allow_writes(connection: Connection) -> None:
-    """Let the pooled SQLite connection write again, also when the transaction has failed or is closed."""
+    """Let the pooled SQLite connection write again, also when the transaction has failed."""
+    if connection.closed or connection.invalidated:
+        return
     cursor = connection.connection.cursor()
     cursor.execute("PRAGMA query_only = 0")
     cursor.close()
