@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from session_aware._policy import AsyncSessionFactory, SessionFactory
 
-__all__ = ["FACTORY_KEYWORDS", "check_factory", "find", "override_session_factory"]
+__all__ = ["FACTORY_KEYWORDS", "check_factory", "find", "gives_factory_later", "override_session_factory"]
 
 FACTORY_KEYWORDS: Final = (
     "session_factory",
@@ -38,6 +38,9 @@ _SOUGHT: Final = {  # (is_async, read_only) -> keywords, the wanted one first
     (False, True): ("read_session_factory", "session_factory"),
     (True, True): ("async_read_session_factory", "async_session_factory"),
 }
+
+
+_NOT_CALLABLE: Final = "cannot be called"
 
 
 class _Override(NamedTuple):
@@ -92,6 +95,7 @@ def _on_target(target: object, keywords: tuple[str, ...]) -> tuple[str, object] 
         (_distance(target, keyword), keyword, factory)
         for keyword in keywords
         if (factory := getattr(target, keyword, None)) is not None
+        and not (isinstance(target, type) and hasattr(factory, "__get__") and gives_factory_later(factory))
     ]
     if not found:
         return None
@@ -194,6 +198,11 @@ def check_factory(factory: object, keyword: str, place: str) -> None:
     raise SessionFactoryError(msg)
 
 
+def gives_factory_later(attribute: object) -> bool:
+    """Tell what gives an object its factory (a property, a slot, a field of a dataclass) from the factory of a class."""
+    return hasattr(type(attribute), "__set__") or _problem(attribute, is_async=False) is _NOT_CALLABLE
+
+
 def _described(factory: object) -> str:
     name = factory.__name__ if isinstance(factory, type) else type(factory).__name__
     return f"the class {name}" if isinstance(factory, type) else f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
@@ -215,7 +224,7 @@ def _problem(factory: object, *, is_async: bool) -> str | None:
     if isinstance(factory, sessions):
         return "is one session that every call would share"
     if not callable(factory):
-        return "cannot be called"
+        return _NOT_CALLABLE
     made = getattr(factory, "class_", factory)
     if asyncio_module is None or not (isinstance(made, type) and issubclass(made, sessions)):
         return None  # what it returns is checked when it is called

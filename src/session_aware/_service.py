@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import functools
+import sys
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from session_aware import _lane, _plan, _signature, _wrap
-from session_aware._factory import FACTORY_KEYWORDS, check_factory
+from session_aware._factory import FACTORY_KEYWORDS, check_factory, gives_factory_later
 from session_aware._lane import Binding
 from session_aware._policy import NO_POLICY, NO_SETTINGS, SessionPolicy, merge
 from session_aware._wrap import BoundFunction
@@ -128,7 +129,7 @@ def _set_factories(cls: type, keywords: dict[str, object]) -> None:
         factory = vars(cls).get(keyword) if given is None else given
         if isinstance(factory, staticmethod):
             factory = factory.__func__
-        if factory is None or hasattr(type(factory), "__set__"):  # a slot or a property: looked at on the object
+        if factory is None or (given is None and gives_factory_later(factory)):
             continue
         check_factory(factory, keyword, cls.__qualname__)
         is_method = given is None and isinstance(factory, FunctionType) and factory.__code__.co_argcount > 0
@@ -153,6 +154,8 @@ def _session_aware(cls: type, name: str, value: object) -> object:
         function = _wrap.unwrapped(value)  # by @auto_session_func, which could not know that it stands in a class
         if isinstance(value, staticmethod | classmethod):
             function = cast("Callable[..., object]", type(value)(function))
+        elif not _is_bound(function):
+            function = staticmethod(function)
         return _wrap.wrap(
             function, dispatcher.declaration, dispatcher.settings, binding=_wrap.binding_of(function, Binding.INSTANCE)
         )
@@ -183,10 +186,15 @@ def _wrapped(cls: type, name: str, value: object, function: Any) -> object:  # n
     declaration = _signature.read(function, name=f"{cls.__qualname__}.{name}")
     if declaration is None:
         return value
-    if not hasattr(value, "__get__"):  # a callable object is not bound, and wrapt would lose the class
+    if not _is_bound(value):  # wrapt would lose the class
         value = staticmethod(function)
     binding = _wrap.binding_of(value, Binding.INSTANCE)
     return _wrap.wrap(cast("Callable[..., object]", value), declaration, NO_SETTINGS, binding=binding)
+
+
+def _is_bound(value: object) -> bool:
+    """Say whether Python binds it to an object; a partial only from 3.14 on, of which 3.13 warns."""
+    return hasattr(value, "__get__") and not (isinstance(value, functools.partial) and sys.version_info < (3, 14))
 
 
 class _Inherited:
@@ -213,13 +221,15 @@ def _adopt_mixins(cls: type) -> None:
         value = vars(definer)[name]
         if definer is object or issubclass(definer, SessionAwareService) or _wrap.dispatcher_of(value) is not None:
             continue
-        function = cast("Callable[..., object]", _signature.beneath(value))
-        if not callable(function) or isinstance(function, type) or not _signature.is_session_keyword_only(function):
+        if getattr(value, "__isabstractmethod__", False):  # its implementation, here or in another base, is what is called
+            continue
+        if isinstance(value, functools.partialmethod):
+            setattr(cls, name, _session_aware(cls, name, value))
+            continue
+        function = _signature.beneath(value)
+        if isinstance(function, type) or not callable(function) or not _signature.is_session_keyword_only(function):
             continue
         if (declaration := _signature.read(function, name=f"{cls.__qualname__}.{name}")) is not None:
-            is_bound_to_class = _wrap.binding_of(value, Binding.INSTANCE) is not Binding.INSTANCE or not hasattr(
-                value, "__get__"
-            )
             inherited = _Inherited(cls, name, function)
-            binding = Binding.OWNER if is_bound_to_class else Binding.INSTANCE
+            binding = _wrap.binding_of(value, Binding.INSTANCE) if _is_bound(value) else Binding.OWNER
             setattr(cls, name, _wrap.wrap(inherited, declaration, NO_SETTINGS, binding=binding))

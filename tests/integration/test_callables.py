@@ -138,9 +138,7 @@ def test_async_none_and_new_session_mean_omitted(
     assert async_database.recorder.events == OWNED
 
 
-def test_async_exception_rolls_the_owned_transaction_back(
-    aopen_account: AsyncOpen, async_database: AsyncDatabase
-) -> None:
+def test_async_exception_rolls_the_owned_transaction_back(aopen_account: AsyncOpen, async_database: AsyncDatabase) -> None:
     async def scenario() -> None:
         with pytest.raises(Failure):
             await aopen_account("bad")
@@ -265,7 +263,6 @@ def test_callable_service_is_session_aware(sqlite: SyncDatabase) -> None:
 
 
 def test_function_that_injects_its_own_session_is_left_as_it_is(sqlite: SyncDatabase) -> None:
-
 
     def injecting(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)

@@ -88,11 +88,15 @@ class Instance(SessionAwareService):
 
 @dataclass
 class Field(SessionAwareService):
-    session_factory: sessionmaker[Session]  # E: only pyright, pyrefly - a subclass may not narrow an attribute that can be assigned
+    session_factory: sessionmaker[
+        Session
+    ]  # E: only pyright, pyrefly - a subclass may not narrow an attribute that can be assigned
 
 
 class Declared(SessionAwareService):
-    session_factory: Callable[[], Session] | None  # E: only pyright - a subclass may not narrow an attribute that can be assigned
+    session_factory: (
+        Callable[[], Session] | None
+    )  # E: only pyright - a subclass may not narrow an attribute that can be assigned
 
 
 class Property(SessionAwareService):
