@@ -10,14 +10,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from session_aware._after_commit import after_commit
     from session_aware._configure import configure
     from session_aware._context import auto_session_ctx
     from session_aware._factory import override_session_factory
+    from session_aware._faults import is_transient
     from session_aware._function import auto_session_func
-    from session_aware._policy import Propagation, SessionPolicy
+    from session_aware._observe import UnitRecord
+    from session_aware._policy import Propagation, Retry, SessionPolicy
     from session_aware._sentinel import NEW_SESSION
     from session_aware._service import SessionAwareService
     from session_aware.exceptions import (
+        CommitOutcomeUnknown,
         NestedSessionWarning,
         PoisonedTransactionError,
         PolicyConflictError,
@@ -30,20 +34,25 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NEW_SESSION",
+    "CommitOutcomeUnknown",
     "NestedSessionWarning",
     "PoisonedTransactionError",
     "PolicyConflictError",
     "Propagation",
     "PropagationError",
+    "Retry",
     "SessionAwareError",
     "SessionAwareService",
     "SessionFactoryError",
     "SessionOwnershipError",
     "SessionParameterError",
     "SessionPolicy",
+    "UnitRecord",
+    "after_commit",
     "auto_session_ctx",
     "auto_session_func",
     "configure",
+    "is_transient",
     "override_session_factory",
 ]
 
@@ -51,11 +60,15 @@ __all__ = [
 _HOMES = {
     "NEW_SESSION": "_sentinel",
     "Propagation": "_policy",
+    "Retry": "_policy",
     "SessionAwareService": "_service",
     "SessionPolicy": "_policy",
+    "UnitRecord": "_observe",
+    "after_commit": "_after_commit",
     "auto_session_ctx": "_context",
     "auto_session_func": "_function",
     "configure": "_configure",
+    "is_transient": "_faults",
     "override_session_factory": "_factory",
 }
 

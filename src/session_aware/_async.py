@@ -1,14 +1,14 @@
 """Carry a plan out with an ``AsyncSession``: the twin of ``_sync``, imported at the first async use.
 
 Begin needs no I/O as a rule and then no hop; commit and close share one hop into the greenlet. Whatever ends a unit runs in
-a task of its own, shielded: a cancellation waits for it, for ``GRACE_SECONDS`` at most, and is raised afterwards.
+a task of its own, shielded: a cancellation waits for it, and is raised afterwards.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.util import await_only
 
 from session_aware._request import refuse_other_result, refuse_other_session
+from session_aware._shield import shielded
 from session_aware._signature import Kind
 from session_aware._unit import new_unit
 
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
     from session_aware._marker import Marker, NoMarker
     from session_aware._request import Handle, Request, Unit
 
-__all__ = ["DRIVERS", "GRACE_SECONDS", "enter", "leave"]
-
-GRACE_SECONDS: Final = 10.0
-"""How long a cancelled task waits for its COMMIT, ROLLBACK or close to finish before it gives the connection up."""
+__all__ = ["DRIVERS", "RETRYING", "enter", "leave"]
 
 
 def acquire(request: Request) -> AsyncSession:
@@ -46,14 +44,19 @@ async def begin(unit: Unit, session: AsyncSession) -> None:
 
 
 async def end(unit: Unit, session: AsyncSession, result: object) -> None:
-    """End the unit in one shielded hop."""
-    await _shielded(session.run_sync(lambda _: unit.end(result)))
+    """End the unit in one shielded hop; a cancellation must not hide that nobody knows whether it is committed."""
+    try:
+        await shielded(session.run_sync(lambda _: unit.end(result)))
+    except asyncio.CancelledError as cancelled:
+        if (unknown := unit.doubt(cancelled)) is not None:
+            raise unknown from cancelled
+        raise
 
 
 async def abort(unit: Unit, session: AsyncSession | None, error: BaseException) -> None:
     """Clean the unit up in one shielded hop."""
     if session is not None:
-        await _shielded(session.run_sync(lambda _: unit.abort(error)))
+        await shielded(session.run_sync(lambda _: unit.abort(error)))
 
 
 class _Awaited:
@@ -85,44 +88,6 @@ def _handle(session: AsyncSession) -> Handle:
     if cls is AsyncSession or all(getattr(cls, verb) is original for verb, original in _VERBS):
         return session.sync_session
     return _Awaited(session)
-
-
-async def _shielded(work: Coroutine[Any, Any, None]) -> None:
-    """Wait for ``work`` even when cancelled, then raise the cancellation.
-
-    Source: FAULTS. With a plain ``async with``, 0 to 9 of 300 units cancelled during COMMIT had committed unknown to the
-    caller.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError as cancelled:
-        if not task.cancelled():
-            await _finish(task, cancelled)
-        raise
-
-
-async def _finish(task: asyncio.Future[None], cancelled: asyncio.CancelledError) -> None:
-    """Give ``task`` its grace period through any number of cancellations, and say on the error how it went."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + GRACE_SECONDS
-    while not task.done() and (left := deadline - loop.time()) > 0:
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait((task,), timeout=left)
-    if not task.done():
-        task.cancel()
-        task.add_done_callback(_consume)
-        cancelled.add_note(
-            f"session-aware: the database did not answer within {GRACE_SECONDS:g} s of the cancellation, so the outcome is "
-            "unknown; the connection was given up."
-        )
-    elif not task.cancelled() and (failure := task.exception()) is not None:
-        cancelled.add_note(f"session-aware: what was waited for failed ({type(failure).__name__}: {failure}).")
-
-
-def _consume(task: asyncio.Future[None]) -> None:
-    if not task.cancelled():
-        task.exception()  # or the loop would report it as never retrieved
 
 
 async def enter(unit: Unit, request: Request) -> AsyncSession:
@@ -169,6 +134,22 @@ async def call(
     except BaseException as error:
         await abort(unit, session, error)
         raise
+    return result
+
+
+async def call_again(
+    request: Request, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+) -> object:
+    """Run a coroutine function as one unit, in several attempts if need be."""
+    from session_aware._retry import Attempts  # noqa: PLC0415 - needs tenacity, which is an extra
+
+    attempts = Attempts(request)
+    try:
+        result: object = await attempts.asynchronous()(call, attempts.request, function, args, kwargs)
+    except BaseException as error:
+        attempts.failed(error)
+        raise
+    attempts.succeeded()
     return result
 
 
@@ -252,3 +233,6 @@ DRIVERS: Final[dict[Kind, Callable[..., object]]] = {
     Kind.ASYNC_GENERATOR: generate,
     Kind.ASYNC_CONTEXT: hold,
 }
+
+RETRYING: Final[dict[Kind, Callable[..., object]]] = {**DRIVERS, Kind.COROUTINE: call_again}
+"""The drivers where the policy has a ``Retry``."""

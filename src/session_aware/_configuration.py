@@ -6,12 +6,14 @@ import dataclasses
 import enum
 from threading import Lock
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from session_aware._policy import NO_SETTINGS, Propagation, Settings
+from session_aware._policy import NO_SETTINGS, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from session_aware._observe import UnitRecord
 
 __all__ = ["UNSET", "Unset", "current", "update"]
 
@@ -23,9 +25,6 @@ class Unset(enum.Enum):
 
 
 UNSET: Final = Unset.UNSET
-MaybePropagation: TypeAlias = Propagation | Unset | None
-MaybeBool: TypeAlias = bool | Unset | None
-MaybeStr: TypeAlias = str | Unset | None
 
 _lock: Final = Lock()
 _settings: Settings = NO_SETTINGS
@@ -36,11 +35,15 @@ def current() -> Settings:
     return _settings
 
 
-def update(*, policy: Mapping[str, object], factories: Mapping[str, object]) -> None:
+def update(*, policy: Mapping[str, object], factories: Mapping[str, object], observer: object = UNSET) -> None:
     """Replace what was said; ``UNSET`` leaves a setting alone, ``None`` takes it back."""
     global _settings  # noqa: PLW0603 - the one process-wide setting of the library
     with _lock:
         said: dict[str, Any] = {name: value for name, value in policy.items() if value is not UNSET}
         named = {keyword: factory for keyword, factory in factories.items() if factory is not UNSET}
         kept = {keyword: factory for keyword, factory in {**_settings.factories, **named}.items() if factory is not None}
-        _settings = Settings(dataclasses.replace(_settings.policy, **said), MappingProxyType(kept))
+        _settings = Settings(
+            dataclasses.replace(_settings.policy, **said),
+            MappingProxyType(kept),
+            _settings.observer if observer is UNSET else cast("Callable[[UnitRecord], object] | None", observer),
+        )

@@ -9,10 +9,13 @@ from session_aware._configuration import UNSET, Unset
 from session_aware._factory import check_factory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Session
 
-    from session_aware._policy import AsyncSessionFactory, Propagation, SessionFactory
+    from session_aware._observe import UnitRecord
+    from session_aware._policy import AsyncSessionFactory, Propagation, Retry, SessionFactory
 
 __all__ = ["configure"]
 
@@ -26,6 +29,9 @@ def configure(
     propagation: Propagation | Unset | None = UNSET,
     read_only: bool | Unset | None = UNSET,
     isolation_level: str | Unset | None = UNSET,
+    retry: Retry | Unset | None = UNSET,
+    resolve_commit: bool | Unset | None = UNSET,
+    observer: Callable[[UnitRecord], object] | Unset | None = UNSET,
 ) -> None:
     """Set what holds for the whole process where no decorator, object or class says otherwise.
 
@@ -40,6 +46,10 @@ def configure(
         propagation: See ``Propagation``.
         read_only: See ``SessionPolicy``.
         isolation_level: See ``SessionPolicy``.
+        retry: See ``Retry``; it concerns functions and coroutine functions.
+        resolve_commit: See ``SessionPolicy``.
+        observer: Called with a ``UnitRecord`` after each owned call, in the thread or task that made it; it must be quick.
+            What it raises is logged and goes no further.
 
     Raises:
         SessionFactoryError: What was given is no session factory of the keyword's kind. Nothing was changed.
@@ -56,8 +66,14 @@ def configure(
     for keyword, factory in factories.items():
         if factory is not UNSET and factory is not None:
             check_factory(factory, keyword, "configure")
-    policy = {"propagation": propagation, "read_only": read_only, "isolation_level": isolation_level}
-    _configuration.update(policy=policy, factories=factories)
+    policy = {
+        "propagation": propagation,
+        "read_only": read_only,
+        "isolation_level": isolation_level,
+        "retry": retry,
+        "resolve_commit": resolve_commit,
+    }
+    _configuration.update(policy=policy, factories=factories, observer=observer)
     if _plan.looks_at_given(_configuration.current().policy):
         _lane.ask_always()
 

@@ -60,6 +60,7 @@ def auto_session_ctx(
     propagation: Propagation | None = ...,
     read_only: bool | None = ...,
     isolation_level: str | None = ...,
+    resolve_commit: bool | None = ...,
 ) -> SyncSessionContext[S]: ...
 @overload
 def auto_session_ctx(
@@ -69,6 +70,7 @@ def auto_session_ctx(
     propagation: Propagation | None = ...,
     read_only: bool | None = ...,
     isolation_level: str | None = ...,
+    resolve_commit: bool | None = ...,
 ) -> AsyncSessionContext[A]: ...
 @overload
 def auto_session_ctx(
@@ -80,6 +82,7 @@ def auto_session_ctx(
     propagation: Propagation | None = ...,
     read_only: bool | None = ...,
     isolation_level: str | None = ...,
+    resolve_commit: bool | None = ...,
 ) -> SyncSessionContext[S]: ...
 @overload
 def auto_session_ctx(
@@ -91,6 +94,7 @@ def auto_session_ctx(
     propagation: Propagation | None = ...,
     read_only: bool | None = ...,
     isolation_level: str | None = ...,
+    resolve_commit: bool | None = ...,
 ) -> AsyncSessionContext[A]: ...
 @overload
 def auto_session_ctx(
@@ -100,6 +104,7 @@ def auto_session_ctx(
     propagation: Propagation | None = ...,
     read_only: bool | None = ...,
     isolation_level: str | None = ...,
+    resolve_commit: bool | None = ...,
 ) -> EitherSessionContext: ...
 def auto_session_ctx(
     session: Any = None,
@@ -112,6 +117,7 @@ def auto_session_ctx(
     propagation: Propagation | None = None,
     read_only: bool | None = None,
     isolation_level: str | None = None,
+    resolve_commit: bool | None = None,
 ) -> Any:
     """Run a block in the given session, or in a new one of its own.
 
@@ -130,6 +136,7 @@ def auto_session_ctx(
         propagation: See ``Propagation``.
         read_only: See ``SessionPolicy``.
         isolation_level: See ``SessionPolicy``.
+        resolve_commit: See ``SessionPolicy``.
 
     Raises:
         SessionFactoryError: There is no factory, or what was given is none of the keyword's kind.
@@ -152,7 +159,9 @@ def auto_session_ctx(
     name = f"auto_session_ctx in {sys._getframe(1).f_code.co_qualname.rpartition('<locals>.')[2]}"  # noqa: SLF001 - as warnings does
     for keyword, factory in factories.items():
         _factory.check_factory(factory, keyword, name)
-    policy = SessionPolicy(propagation=propagation, read_only=read_only, isolation_level=isolation_level)
+    policy = SessionPolicy(
+        propagation=propagation, read_only=read_only, isolation_level=isolation_level, resolve_commit=resolve_commit
+    )
     return _SessionBlock(session, name, policy, factories, is_commit=is_commit)
 
 

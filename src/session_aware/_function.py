@@ -10,13 +10,14 @@ from session_aware import _signature, _wrap
 from session_aware._factory import check_factory
 from session_aware._lane import Binding
 from session_aware._policy import SessionPolicy, Settings, merge
-from session_aware.exceptions import SessionParameterError
+from session_aware._signature import Kind
+from session_aware.exceptions import PolicyConflictError, SessionParameterError
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Session
 
-    from session_aware._policy import AsyncSessionFactory, Propagation, SessionFactory
+    from session_aware._policy import AsyncSessionFactory, Propagation, Retry, SessionFactory
 
 __all__ = ["auto_session_func"]
 
@@ -47,6 +48,8 @@ def auto_session_func(
     propagation: Propagation | None = ...,
     read_only: bool | None = ...,
     isolation_level: str | None = ...,
+    retry: Retry | None = ...,
+    resolve_commit: bool | None = ...,
 ) -> AsyncSessionDecorator: ...
 @overload
 def auto_session_func(
@@ -58,6 +61,8 @@ def auto_session_func(
     propagation: Propagation | None = ...,
     read_only: bool | None = ...,
     isolation_level: str | None = ...,
+    retry: Retry | None = ...,
+    resolve_commit: bool | None = ...,
 ) -> SessionDecorator: ...
 @overload
 def auto_session_func(
@@ -69,6 +74,8 @@ def auto_session_func(
     propagation: Propagation | None = ...,
     read_only: bool | None = ...,
     isolation_level: str | None = ...,
+    retry: Retry | None = ...,
+    resolve_commit: bool | None = ...,
 ) -> SessionDecorator: ...
 def auto_session_func(
     func: Callable[..., Any] | None = None,
@@ -81,6 +88,8 @@ def auto_session_func(
     propagation: Propagation | None = None,
     read_only: bool | None = None,
     isolation_level: str | None = None,
+    retry: Retry | None = None,
+    resolve_commit: bool | None = None,
 ) -> Callable[..., Any]:
     """Give a callable with a keyword-only ``session`` one for each call that omits it.
 
@@ -102,10 +111,13 @@ def auto_session_func(
         propagation: See ``Propagation``. None: what the class or ``configure`` says, else ``REQUIRED``.
         read_only: See ``SessionPolicy``.
         isolation_level: See ``SessionPolicy``.
+        retry: See ``Retry``; not for generators and context managers.
+        resolve_commit: See ``SessionPolicy``.
 
     Raises:
         SessionParameterError: There is no keyword-only ``session``, or it is annotated with a session of the other kind.
         SessionFactoryError: What was given is no session factory of the keyword's kind.
+        PolicyConflictError: ``retry`` on a generator or context manager.
 
     Example:
         @auto_session_func(session_factory=sessionmaker(engine))
@@ -121,7 +133,13 @@ def auto_session_func(
     factories = {keyword: factory for keyword, factory in named.items() if factory is not None}
     for keyword, factory in factories.items():
         check_factory(factory, keyword, "auto_session_func")
-    policy = SessionPolicy(propagation=propagation, read_only=read_only, isolation_level=isolation_level)
+    policy = SessionPolicy(
+        propagation=propagation,
+        read_only=read_only,
+        isolation_level=isolation_level,
+        retry=retry,
+        resolve_commit=resolve_commit,
+    )
     settings = Settings(policy, factories)
     if func is not None:
         return _decorate(func, settings)
@@ -151,4 +169,10 @@ def _decorate(func: Callable[..., Any], settings: Settings) -> Callable[..., Any
     declaration = _signature.read(function)
     if declaration is None:
         raise SessionParameterError(_signature.complaint(function))
+    if settings.policy.retry is not None and declaration.kind not in {Kind.PLAIN, Kind.COROUTINE}:
+        msg = (
+            f"{declaration.name}: retry is set, but this is {declaration.kind.value}, whose items or block its caller has "
+            "used already when it fails. Remove retry=, and retry around the whole use of it."
+        )
+        raise PolicyConflictError(msg)
     return _wrap.wrap(func, declaration, settings, binding=_wrap.binding_of(func, Binding.FUNCTION))

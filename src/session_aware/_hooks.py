@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import ExceptionContext
     from sqlalchemy.orm import UOWTransaction
 
+    from session_aware._observe import Outcome
+
 __all__ = ["INFO_KEY", "FailedStatement", "Owner", "watch"]
 
 INFO_KEY: Final = "session_aware"
@@ -35,6 +37,8 @@ class Owner(Protocol):
     is_ending: bool
     is_read_only: bool
     failed: list[FailedStatement]
+    connections: list[Connection]
+    outcome: Outcome
 
 
 class FailedStatement:
@@ -57,6 +61,8 @@ _ENDS_TRANSACTION: Final = frozenset({1213, 1020})
 def watch(connection: Connection, owner: Owner) -> None:
     """Tell ``owner`` of the statement errors on a connection that its session had before it was owned."""
     _sessions[connection] = ref(owner.session)
+    if connection not in owner.connections:  # each savepoint begins on it again
+        owner.connections.append(connection)
 
 
 def _owner(session: Session) -> Owner | None:
@@ -65,8 +71,8 @@ def _owner(session: Session) -> Owner | None:
 
 @event.listens_for(Session, "after_begin")
 def _remember_connection(session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
-    if _owner(session) is not None:
-        _sessions[connection] = ref(session)
+    if (owner := _owner(session)) is not None:
+        watch(connection, owner)
 
 
 @event.listens_for(Engine, "handle_error")
@@ -107,6 +113,13 @@ def _refuse_commit(session: Session) -> None:
         "'with session.begin_nested():'."
     )
     raise SessionOwnershipError(msg)
+
+
+@event.listens_for(Session, "after_commit", insert=True)
+def _note_commit(session: Session) -> None:
+    """Before any other listener: one that fails is no failure of the unit."""
+    if (owner := _owner(session)) is not None and not session.in_nested_transaction():
+        owner.outcome = "committed"
 
 
 @event.listens_for(Session, "before_flush")

@@ -27,6 +27,9 @@ class Savepoint:
         self._request = request
         self._savepoint: SessionTransaction | None = None
 
+    def doubt(self, _cause: BaseException) -> None:
+        """Leave the outcome to the caller, whose COMMIT it is."""
+
     def needs_io_to_begin(self, _session: Session) -> bool:
         """Say yes: SAVEPOINT is a statement."""
         return True
@@ -75,6 +78,9 @@ class Joined:
 
     def __init__(self, request: Request) -> None:
         self._request = request
+
+    def doubt(self, _cause: BaseException) -> None:
+        """Leave the outcome to the caller, whose COMMIT it is."""
 
     def needs_io_to_begin(self, _session: Session) -> bool:
         """Say whether the database is asked for its level."""

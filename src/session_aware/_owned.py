@@ -6,25 +6,30 @@ repeats the other. A unit never outlives its call and is used by one thread or t
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from session_aware import _database, _hooks
+from sqlalchemy.exc import InvalidRequestError
+
+from session_aware import _database, _faults, _hooks, _observe, _outcome
 from session_aware._marker import Marker, warn_if_nested
 from session_aware._policy import Propagation
 from session_aware._request import refuse_deferred
-from session_aware.exceptions import PoisonedTransactionError, SessionFactoryError, SessionOwnershipError
+from session_aware.exceptions import (
+    CommitOutcomeUnknown,
+    PoisonedTransactionError,
+    SessionFactoryError,
+    SessionOwnershipError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sqlalchemy import Connection
     from sqlalchemy.orm import Session, SessionTransaction
 
     from session_aware._request import Handle, Request
 
 __all__ = ["Owned"]
-
-_logger: Final = logging.getLogger("session_aware")
 
 
 class Owned:
@@ -35,7 +40,8 @@ class Owned:
         session: The (synchronous) session, from ``begin`` on.
         is_read_only: Whether a flush of changes is refused.
         is_ending: Whether the library itself commits now, or the unit is over.
-        is_committed: Whether COMMIT returned.
+        outcome: What is known of the unit.
+        connections: Those that its transaction has begun on.
         failed: Statement errors that no savepoint healed.
     """
 
@@ -43,14 +49,16 @@ class Owned:
         "_handle",
         "_request",
         "_restore",
+        "_started",
         "_transaction",
+        "connections",
         "failed",
-        "is_committed",
         "is_ending",
         "is_over",
         "is_read_only",
         "marker",
         "name",
+        "outcome",
         "session",
     )
 
@@ -65,11 +73,18 @@ class Owned:
         self._request = request
         self.is_read_only = request.policy.read_only is True
         self.is_ending = False
-        self.is_committed = False
+        self.outcome: _observe.Outcome = "rolled back"  # until COMMIT is sent
+        self.connections: list[Connection] = []
+        self._started = _observe.start()
         self.is_over = True  # until there is a session to clean up
         self.failed: list[_hooks.FailedStatement] = []
         self.marker = Marker(request.name, request.factory)
         self._restore: Callable[[], None] | None = None
+
+    @property
+    def is_committed(self) -> bool:
+        """Say whether the unit is known to be committed."""
+        return self.outcome == "committed"
 
     def needs_io_to_begin(self, session: Session) -> bool:
         """Say whether ``begin`` talks to the database; an ordinary begin only marks the session."""
@@ -104,38 +119,87 @@ class Owned:
             SessionAwareError: The result is deferred: its body would run after the close.
             SessionOwnershipError: The body has ended the transaction.
             PoisonedTransactionError: The body swallowed a statement error.
+            CommitOutcomeUnknown: The connection failed while COMMIT was under way.
         """
         refuse_deferred(result, self.name)
         self._check_ownership()
         if self.failed:
             self._refuse_poisoned(self.failed[0].error)
+        self.session.flush()  # what fails here has certainly not been committed
         if self._request.commits:
-            self.is_ending = True
-            self._handle.commit()
-            self.is_committed = True
+            self._commit()
         else:
-            self.session.flush()
             self.session.expunge_all()  # a rollback expires what the session still holds
-        if (failure := self._release()) is not None:
-            verdict = "committed" if self.is_committed else "done and rolled back, as it should be"
-            _logger.warning(
+        if not self.is_over and (failure := self._release()) is not None:
+            _observe.logger.warning(
                 "%s: %s, but its session could not be closed; its connection was invalidated",
                 self.name,
-                verdict,
+                self.outcome,
                 exc_info=failure,
             )
+        self._report(None)
+
+    def _commit(self) -> None:
+        """Commit, and tell what is known, and what is not, if that fails."""
+        transaction = _outcome.identify(self.connections) if self._request.policy.resolve_commit else None
+        self.is_ending = True
+        self.outcome = "unknown"
+        try:
+            self._handle.commit()
+        except Exception as error:
+            if self.is_committed:  # a listener of after_commit failed
+                _observe.logger.warning("%s: committed, but what came after COMMIT failed", self.name, exc_info=error)
+                return
+            if self._is_certain(error):
+                self.outcome = "rolled back"
+                raise
+            self._release()
+            if (is_committed := transaction and transaction.is_committed()) is None:
+                raise self._unknown(error) from error
+            self.outcome = "committed" if is_committed else "rolled back"
+            if not is_committed:
+                error.add_note(f"session-aware: {self.name}: PostgreSQL says that its transaction was not committed.")
+                raise
+        self.outcome = "committed"
+
+    def doubt(self, cause: BaseException) -> CommitOutcomeUnknown | None:
+        """Return the error that says so if COMMIT was sent and nobody knows what became of it."""
+        return self._unknown(cause) if self.outcome == "unknown" else None
+
+    def _unknown(self, cause: BaseException) -> CommitOutcomeUnknown:
+        return CommitOutcomeUnknown(
+            f"{self.name}: the connection failed while COMMIT was under way ({type(cause).__name__}), so its work is "
+            "applied or not: the database may have committed and only its answer got lost. It was not retried. Look for "
+            "something that the unit itself writes, such as a request's id, before repeating it, or write "
+            "resolve_commit=True on PostgreSQL."
+        )
+
+    def _is_certain(self, error: Exception) -> bool:
+        """Say whether nothing was applied: COMMIT was not sent, or the only database that got it said so."""
+        if self._transaction.is_active or isinstance(error, InvalidRequestError):
+            return True
+        return len(self.connections) == 1 and _faults.is_not_applied(error)
 
     def abort(self, error: BaseException) -> None:
         """Roll back and close, or invalidate where that fails. The caller re-raises ``error``, which only gets a note."""
-        if self.is_over:
-            if self.is_committed:
-                error.add_note(f"session-aware: {self.name} had already committed when this was raised.")
-            return
-        if (failure := self._release()) is not None:
+        if self.outcome != "rolled back" and not isinstance(error, CommitOutcomeUnknown):
+            verdict = "had already committed" if self.is_committed else "was sending COMMIT, so its outcome is unknown,"
+            error.add_note(f"session-aware: {self.name} {verdict} when this was raised.")
+        if not self.is_over and (failure := self._release()) is not None:
             error.add_note(
                 f"session-aware: rolling back {self.name} failed as well ({type(failure).__name__}: {failure}); its "
                 "connection was invalidated, and the database rolls back what it had begun."
             )
+        if self.is_read_only and _faults.is_routing_error(error):
+            error.add_note(
+                f"session-aware: {self.name} is read_only, and this was a write. Remove read_only=True, or write in a "
+                "method without it."
+            )
+        self._report(error)
+
+    def _report(self, error: BaseException | None) -> None:
+        if not self._request.is_attempt:
+            _observe.report(self.name, self.outcome, self._started, error)
 
     def _release(self) -> Exception | None:
         """Roll back what is not committed and close; where that fails invalidate **instead**, and return the failure.
@@ -157,13 +221,14 @@ class Owned:
             return failure
         finally:
             self.session.info.pop(_hooks.INFO_KEY, None)
+            self.connections.clear()
         return None
 
     def _invalidate(self) -> None:
         try:
             self._handle.invalidate()
-        except Exception:
-            _logger.warning("%s: its connection could not be invalidated", self.name, exc_info=True)
+        except Exception:  # noqa: BLE001 - the connection is lost either way, and the first error is the one to report
+            _observe.logger.warning("%s: its connection could not be invalidated", self.name, exc_info=True)
 
     def _check_ownership(self) -> None:
         if self.session.get_transaction() is self._transaction:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import math
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeVar, cast
 
+from session_aware._faults import is_transient
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Session
+
+    from session_aware._observe import UnitRecord
 
 __all__ = [
     "NO_POLICY",
     "NO_SETTINGS",
     "AsyncSessionFactory",
     "Propagation",
+    "Retry",
     "SessionFactory",
     "SessionPolicy",
     "Settings",
@@ -62,6 +69,59 @@ Propagation.__module__ = "session_aware"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """How often and how long an owned call is tried again, a fresh session for each attempt. Needs the extra ``retry``.
+
+    Only the call that owns its transaction retries: never in manual mode, streams (generators), bodies of context
+    managers, cancellations and KeyboardInterrupt, and never a ``CommitOutcomeUnknown``, whatever ``on`` says. Between
+    attempts it waits a random time from an exponentially growing range (full jitter). When it gives up it raises the last
+    attempt's own exception, with a note of the attempts and seconds. The body has to bear being run again: what it does
+    outside of its transaction is not undone.
+
+    Attributes:
+        attempts: Calls in all, the first one counted; at least 1.
+        timeout: Seconds from the first attempt's start after which no further one is started; more than 0.
+        wait_initial: Seconds that the first wait takes at most; each further one up to twice as long. 0 or more.
+        wait_max: Seconds that any wait takes at most; at least ``wait_initial``.
+        on: Whether an exception is worth another attempt.
+
+    Raises:
+        TypeError: A value is of the wrong type.
+        ValueError: A value is out of its bounds.
+        ModuleNotFoundError: tenacity is not installed.
+    """
+
+    attempts: int = 3
+    timeout: float = 30.0
+    wait_initial: float = 0.05
+    wait_max: float = 2.0
+    on: Callable[[BaseException], bool] = is_transient
+
+    def __post_init__(self) -> None:
+        numbers = {name: getattr(self, name) for name in ("attempts", "timeout", "wait_initial", "wait_max")}
+        for name, value in numbers.items():
+            if isinstance(value, bool) or not isinstance(value, int if name == "attempts" else int | float):
+                example = 3 if name == "attempts" else 2.0
+                msg = f"Retry: {name}={value!r} is not a number. Write {name}={example}, for example."
+                raise TypeError(msg)
+        if not callable(cast("object", self.on)):
+            msg = f"Retry: on={self.on!r} cannot be called. Write on=is_transient, or a function of the exception."
+            raise TypeError(msg)
+        if not (self.attempts >= 1 and self.timeout > 0 and 0 <= self.wait_initial <= self.wait_max < math.inf):
+            msg = (
+                f"{self!r}: out of bounds. Write attempts >= 1 (calls in all), timeout > 0 and "
+                "0 <= wait_initial <= wait_max (seconds)."
+            )
+            raise ValueError(msg)
+        if find_spec("tenacity") is None:
+            msg = "Retry needs tenacity, which is not installed. Write: pip install 'session-aware[retry]'"
+            raise ModuleNotFoundError(msg, name="tenacity")
+
+
+Retry.__module__ = "session_aware"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SessionPolicy:
     """What the author of a callable wants of its transaction; ``None`` means "not said here".
 
@@ -78,6 +138,10 @@ class SessionPolicy:
             on a flush of changes, and are READ ONLY in PostgreSQL, MySQL, MariaDB and SQLite.
         isolation_level: Of the owned transaction, in SQLAlchemy's spelling (``"SERIALIZABLE"``). Joining a transaction
             of another level is a ``PolicyConflictError``, since SQLAlchemy would ignore the level with a warning.
+        retry: Owned calls only, see ``Retry``. Streams and context managers are not retried.
+        resolve_commit: Where COMMIT is left unknown, ask PostgreSQL for the transaction's status on a new connection, so
+            that the call succeeds or fails for certain. It costs a query before each COMMIT. Not valid across a failover to
+            an asynchronous standby, which may not know the transaction. Elsewhere the outcome stays unknown.
 
     Raises:
         TypeError: A value is of the wrong type.
@@ -87,14 +151,22 @@ class SessionPolicy:
     propagation: Propagation | None = None
     read_only: bool | None = None
     isolation_level: str | None = None
+    retry: Retry | None = None
+    resolve_commit: bool | None = None
 
     def __post_init__(self) -> None:
-        propagation, read_only = cast("tuple[object, object]", (self.propagation, self.read_only))
+        propagation, read_only, retry, resolve_commit = cast(
+            "tuple[object, ...]", (self.propagation, self.read_only, self.retry, self.resolve_commit)
+        )
         if not isinstance(propagation, Propagation | None):
             msg = f"propagation={propagation!r} is not a Propagation. Write one of {', '.join(map(repr, Propagation))}."
             raise TypeError(msg)
-        if not isinstance(read_only, bool | None):
-            msg = f"read_only={read_only!r} is not a bool. Write read_only=True or read_only=False."
+        for name, value in {"read_only": read_only, "resolve_commit": resolve_commit}.items():
+            if not isinstance(value, bool | None):
+                msg = f"{name}={value!r} is not a bool. Write {name}=True or {name}=False."
+                raise TypeError(msg)
+        if not isinstance(retry, Retry | None):
+            msg = f"retry={retry!r} is not a Retry. Write retry=Retry(attempts=3)."
             raise TypeError(msg)
         if self.isolation_level is not None:
             object.__setattr__(self, "isolation_level", _normal_level(self.isolation_level))
@@ -125,6 +197,7 @@ class Settings(NamedTuple):
 
     policy: SessionPolicy = NO_POLICY
     factories: Mapping[str, object] = MappingProxyType({})
+    observer: Callable[[UnitRecord], object] | None = None
 
 
 NO_SETTINGS: Final = Settings()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from session_aware._marker import Marker, NoMarker
     from session_aware._plan import Plan
     from session_aware._policy import SessionPolicy
+    from session_aware.exceptions import CommitOutcomeUnknown
 
 __all__ = ["Handle", "Request", "Unit", "refuse_deferred", "refuse_other_result", "refuse_other_session"]
 
@@ -30,6 +31,7 @@ class Request(NamedTuple):
     given: object
     factory: Callable[[], object] | None
     commits: bool
+    is_attempt: bool = False  # one of several: whoever makes them reports the unit
 
 
 class Handle(Protocol):
@@ -46,6 +48,7 @@ class Unit(Protocol):
 
     @property
     def marker(self) -> Marker | NoMarker: ...
+    def doubt(self, cause: BaseException, /) -> CommitOutcomeUnknown | None: ...
     def needs_io_to_begin(self, session: Session, /) -> bool: ...
     def begin(self, session: Session, handle: Handle, /) -> None: ...
     def end(self, result: object, /) -> None: ...

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Session
 
-    from session_aware._policy import AsyncSessionFactory, Propagation, SessionFactory
+    from session_aware._policy import AsyncSessionFactory, Propagation, Retry, SessionFactory
 
 __all__ = ["SessionAwareService"]
 
@@ -69,6 +69,8 @@ class SessionAwareService:
         propagation: Policy of every method, see ``Propagation``; a method's own comes first. None: what a base says.
         read_only: Likewise, see ``SessionPolicy``.
         isolation_level: Likewise, see ``SessionPolicy``.
+        retry: Likewise, see ``Retry``; it concerns functions and coroutine functions.
+        resolve_commit: Likewise, see ``SessionPolicy``.
         **kwargs: For the ``__init_subclass__`` of other bases.
 
     Raises:
@@ -107,12 +109,20 @@ class SessionAwareService:
         propagation: Propagation | None = None,
         read_only: bool | None = None,
         isolation_level: str | None = None,
+        retry: Retry | None = None,
+        resolve_commit: bool | None = None,
         **kwargs: Any,  # noqa: ANN401 - other bases' keywords
     ) -> None:
         super().__init_subclass__(**kwargs)
         given = (session_factory, async_session_factory, read_session_factory, async_read_session_factory)
         _set_factories(cls, dict(zip(FACTORY_KEYWORDS, given, strict=True)))
-        own = SessionPolicy(propagation=propagation, read_only=read_only, isolation_level=isolation_level)
+        own = SessionPolicy(
+            propagation=propagation,
+            read_only=read_only,
+            isolation_level=isolation_level,
+            retry=retry,
+            resolve_commit=resolve_commit,
+        )
         _set_policy(cls, own)
         for name, value in list(vars(cls).items()):
             if (wrapped := _session_aware(cls, name, value)) is not value:

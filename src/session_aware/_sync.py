@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from session_aware._marker import Marker, NoMarker
     from session_aware._request import Request, Unit
 
-__all__ = ["DRIVERS", "enter", "leave"]
+__all__ = ["DRIVERS", "RETRYING", "enter", "leave"]
 
 
 def acquire(request: Request) -> Session:
@@ -68,6 +68,22 @@ def call(request: Request, function: Callable[..., object], args: tuple[object, 
     except BaseException as error:
         unit.abort(error)
         raise
+    return result
+
+
+def call_again(
+    request: Request, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+) -> object:
+    """Run a plain function as one unit, in several attempts if need be."""
+    from session_aware._retry import Attempts  # noqa: PLC0415 - needs tenacity, which is an extra
+
+    attempts = Attempts(request)
+    try:
+        result = attempts.sync()(call, attempts.request, function, args, kwargs)
+    except BaseException as error:
+        attempts.failed(error)
+        raise
+    attempts.succeeded()
     return result
 
 
@@ -164,3 +180,6 @@ DRIVERS: Final[dict[Kind, Callable[..., object]]] = {
     Kind.GENERATOR: generate,
     Kind.CONTEXT: hold,
 }
+
+RETRYING: Final[dict[Kind, Callable[..., object]]] = {**DRIVERS, Kind.PLAIN: call_again}
+"""The drivers where the policy has a ``Retry``: a stream has been read, and a block run, by somebody else."""

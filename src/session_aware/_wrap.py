@@ -34,11 +34,8 @@ POLICY_ATTRIBUTE: Final = "__session_policy__"
 """Where a service class keeps its policy, merged with those of its bases."""
 
 
-def _driver(kind: Kind) -> Callable[..., object]:
-    if kind.is_async:  # sqlalchemy.ext.asyncio needs greenlet, which is an extra
-        drivers: dict[Kind, Callable[..., object]] = import_module("session_aware._async").DRIVERS
-        return drivers[kind]
-    return _sync.DRIVERS[kind]
+def _drivers(kind: Kind) -> Any:  # noqa: ANN401 - a module
+    return import_module("session_aware._async") if kind.is_async else _sync  # async needs greenlet, which is an extra
 
 
 class Dispatcher:
@@ -79,9 +76,11 @@ class Dispatcher:
         commits = policy.read_only is not True and (
             declaration.is_commit is None or bool(kwargs.get("is_commit", declaration.is_commit))
         )
-        if self._driver is None:
-            self._driver = _driver(declaration.kind)
         request = Request(chosen, declaration.name, policy, given, factory, commits)
+        if policy.retry is not None and chosen is Plan.OPEN:
+            return _drivers(declaration.kind).RETRYING[declaration.kind](request, wrapped, args, kwargs)
+        if self._driver is None:
+            self._driver = _drivers(declaration.kind).DRIVERS[declaration.kind]
         return self._driver(request, wrapped, args, kwargs)
 
     def policy(self, target: object) -> SessionPolicy:

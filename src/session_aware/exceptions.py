@@ -7,6 +7,7 @@ An exception raised by the body of a unit or by the database is never replaced b
 from __future__ import annotations
 
 __all__ = [
+    "CommitOutcomeUnknown",
     "NestedSessionWarning",
     "PoisonedTransactionError",
     "PolicyConflictError",
@@ -72,6 +73,17 @@ class NestedSessionWarning(UserWarning):
 
     Almost always a forgotten ``session=session``. Turn it into an error with
     ``warnings.filterwarnings("error", category=NestedSessionWarning)``.
+    """
+
+    __module__ = "session_aware"
+
+
+class CommitOutcomeUnknown(SessionAwareError):  # noqa: N818 - it names a state of affairs, not a mistake
+    """The connection failed while COMMIT was under way, so the unit may be applied or not. Never retried.
+
+    The driver's error is the ``__cause__``. On every driver the errors of "applied, answer lost" and "never arrived" are
+    identical. Find out by something that the unit itself wrote, such as a request's id, before repeating it;
+    ``resolve_commit=True`` asks PostgreSQL.
     """
 
     __module__ = "session_aware"

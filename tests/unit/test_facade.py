@@ -12,7 +12,7 @@ import session_aware
 
 
 def test_all_is_sorted() -> None:
-    assert session_aware.__all__ == sorted(session_aware.__all__)
+    assert session_aware.__all__ == sorted(session_aware.__all__, key=lambda name: (not name.isupper(), name))
 
 
 @pytest.mark.parametrize("name", session_aware.__all__)
@@ -50,7 +50,7 @@ def test_every_error_is_a_session_aware_error() -> None:
         for name in session_aware.__all__
         if isinstance(value := getattr(session_aware, name), type) and issubclass(value, Exception)
     ]
-    assert len(errors) == 8
+    assert len(errors) == 9
     assert {error for error in errors if not issubclass(error, session_aware.SessionAwareError)} == {
         session_aware.NestedSessionWarning
     }

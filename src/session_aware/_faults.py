@@ -1,0 +1,130 @@
+"""What a database error says of the work: pure data, by phase and code, that a reader can check against the table.
+
+Codes are read from the driver's attributes, never from a message: SQLSTATE (``sqlstate``, psycopg2's ``pgcode``) for the
+PostgreSQL family, the error number (``errno``, else ``args[0]``) for the MySQL family, the primary result code
+(``sqlite_errorcode``) for SQLite, the gRPC status for Spanner. Source: provoked on real servers, psycopg 3, psycopg2,
+asyncpg, pymysql, mysqlclient, mariadb, asyncmy, aiomysql, sqlite3, aiosqlite; those marked D come from documentation.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from typing import Final, TypeGuard
+
+from session_aware.exceptions import PoisonedTransactionError
+
+__all__ = ["Code", "code_of", "is_not_applied", "is_routing_error", "is_transient"]
+
+Code = str | int | None
+"""SQLSTATE, MySQL error number, SQLite result code as ``sqlite:5``, gRPC status as ``grpc:ABORTED``, or None."""
+
+# The server has ended the transaction and said so: at COMMIT too it is certainly not applied. Never the whole of class 40:
+# 40003 means that the outcome is unknown.
+ABORTED: Final[frozenset[Code]] = frozenset({
+    "40001",  # serialization failure; also CockroachDB, YugabyteDB, Aurora DSQL, and conflicts on a hot standby
+    "40P01",  # deadlock
+    1213,  # deadlock; Galera's certification failure at COMMIT; OceanBase, with SQLSTATE HY000
+    "sqlite:5",  # SQLITE_BUSY, with 261 (recovery, D) and 517 (snapshot)
+    "grpc:ABORTED",  # Spanner (D)
+})  # fmt: skip
+
+# The same, but only met before COMMIT.
+ABORTED_IN_BODY: Final[frozenset[Code]] = frozenset({
+    1020,  # record has changed since last read (MariaDB's snapshot isolation)
+    6235,  # OceanBase: a serializable transaction cannot continue
+    8002, 8022, 8028, 9007,  # TiDB: write conflicts and a changed schema (D)
+})  # fmt: skip
+
+# The connection is lost, or never was: COMMIT was not sent, so nothing was applied. At COMMIT this is unknown.
+LOST: Final[frozenset[Code]] = frozenset({
+    "08000", "08001", "08003", "08004", "08006",  # connection exceptions (08003 measured, the others D)
+    "57P01", "57P02", "57P03",  # the administrator, a crash, a server that starts up (57P01 measured, the others D)
+    "53300",  # too many connections
+    2002, 2003, 2006, 2013,  # MySQL: cannot connect, gone away, lost
+    1040, 1226,  # MySQL: too many connections (D), the user's limit
+    5066,  # OceanBase: not flagged by SQLAlchemy
+    "grpc:UNAVAILABLE",  # Spanner (D)
+})  # fmt: skip
+
+# A constraint that is checked at COMMIT: certainly not applied, and another attempt would fail too.
+CONSTRAINT: Final[frozenset[Code]] = frozenset({"sqlite:19"})
+CONSTRAINT_CLASS: Final = "23"
+
+# A write where only reading is possible: a hot standby, a READ ONLY transaction, a read-only server or file.
+ROUTING: Final[frozenset[Code]] = frozenset({"25006", 1290, 1792, "sqlite:8"})
+
+_SOCKET: Final = frozenset(
+    {errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EPIPE, None}
+)
+_SQLSTATE_LENGTH: Final = 5
+
+
+def code_of(error: BaseException) -> Code:
+    """Return the code that the driver gave, or None if this is no database error."""
+    original = getattr(error, "orig", None) or error
+    number = getattr(original, "errno", None)
+    if not isinstance(number, int) or isinstance(original, OSError):
+        number = next(iter(original.args), None)
+    if type(number) is int and _is_dbapi(original):
+        return number
+    if isinstance(result := getattr(original, "sqlite_errorcode", None), int):
+        return f"sqlite:{result & 0xFF}"
+    for state in (getattr(original, "sqlstate", None), getattr(original, "pgcode", None)):
+        if isinstance(state, str) and len(state) == _SQLSTATE_LENGTH:
+            return state
+    status = getattr(getattr(original, "__cause__", None) or original, "grpc_status_code", None)
+    return None if status is None else f"grpc:{getattr(status, 'name', status)}"
+
+
+def _is_dbapi(error: BaseException) -> bool:
+    """Say whether a driver raised this: PEP 249 has ``Error`` as the base of all. ``KeyError(1213)`` is no deadlock."""
+    return any(base.__name__ in {"Error", "MySQLError"} for base in type(error).__mro__)
+
+
+def is_transient(exc: BaseException) -> bool:
+    """Say whether another attempt at the whole unit may succeed, the first being certainly not applied.
+
+    True for a serialization failure, a deadlock, SQLite's "database is locked", a lost or refused connection before COMMIT,
+    a connection pool that ran out, for a ``PoisonedTransactionError`` caused by one of these, and for an exception group if
+    every leaf is. False for everything else, ``CommitOutcomeUnknown`` and lock timeouts (55P03, 1205: safe, but a matter
+    of taste) among it. The default of ``Retry(on=...)``; write ``on=lambda exc: is_transient(exc) or ...`` to add to it.
+
+    Args:
+        exc: What left the body: SQLAlchemy's error, a driver's own, or any other exception.
+
+    Source: measured on real servers; codes are read from the driver's attributes, never from the message.
+    """
+    if isinstance(exc, BaseExceptionGroup):
+        return all(is_transient(leaf) for leaf in exc.exceptions)
+    if isinstance(exc, PoisonedTransactionError):
+        return exc.__cause__ is not None and is_transient(exc.__cause__)
+    if not isinstance(exc, Exception):
+        return False
+    if (code := code_of(exc)) is not None and code in ABORTED | ABORTED_IN_BODY | LOST:
+        return True
+    return getattr(exc, "connection_invalidated", False) is True or _is_pool_timeout(exc) or _is_socket_error(exc)
+
+
+is_transient.__module__ = "session_aware"
+
+
+def is_not_applied(exc: BaseException) -> bool:
+    """Say whether an error **at COMMIT** means that nothing was applied. Everything else there is unknown."""
+    code = code_of(exc)
+    return code in ABORTED or code in CONSTRAINT or (isinstance(code, str) and code.startswith(CONSTRAINT_CLASS))
+
+
+def is_routing_error(exc: BaseException) -> bool:
+    """Say whether a write was sent where only reading is possible."""
+    return code_of(exc) in ROUTING
+
+
+def _is_pool_timeout(exc: BaseException) -> bool:
+    module = sys.modules.get("sqlalchemy.exc")
+    return module is not None and isinstance(exc, module.TimeoutError)
+
+
+def _is_socket_error(exc: BaseException) -> TypeGuard[OSError]:
+    """Recognize a refused connection that no driver wraps (asyncpg); a file that is missing is an OSError too."""
+    return isinstance(exc, ConnectionError) or (type(exc) is OSError and exc.errno in _SOCKET)

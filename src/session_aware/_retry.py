@@ -1,0 +1,71 @@
+"""The attempts of one owned call: tenacity waits, ``Retry`` says how often and how long."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import tenacity
+
+from session_aware import _observe
+from session_aware.exceptions import CommitOutcomeUnknown
+
+if TYPE_CHECKING:
+    from session_aware._request import Request
+
+__all__ = ["Attempts"]
+
+
+class Attempts:
+    """Counts the attempts, decides about another one, and says at the end how it went."""
+
+    def __init__(self, request: Request) -> None:
+        assert request.policy.retry is not None  # noqa: S101 - the dispatcher asks for attempts only then
+        self._name = request.name
+        self._commits = request.commits
+        self._retry = request.policy.retry
+        self._number = 0
+        self._began = time.monotonic()
+        self._started = _observe.start()
+        self.request = request._replace(is_attempt=True)
+
+    def sync(self) -> tenacity.Retrying:
+        """Return what calls a function until an attempt succeeds or the last one failed."""
+        return tenacity.Retrying(**self._options())
+
+    def asynchronous(self) -> tenacity.AsyncRetrying:
+        """Return the same for a coroutine function."""
+        return tenacity.AsyncRetrying(**self._options())
+
+    def _options(self) -> dict[str, Any]:
+        retry = self._retry
+        return {
+            "before": self._count,
+            "retry": tenacity.retry_if_exception(self._is_worth_another),
+            "reraise": True,
+            "stop": tenacity.stop_after_attempt(retry.attempts) | tenacity.stop_before_delay(retry.timeout),
+            "wait": tenacity.wait_random_exponential(multiplier=retry.wait_initial, max=retry.wait_max),
+        }
+
+    def _count(self, state: tenacity.RetryCallState) -> None:
+        self._number = state.attempt_number
+
+    def _is_worth_another(self, error: BaseException) -> bool:
+        # Whatever Retry.on says: a unit that may be committed, and an order to stop, is never run again.
+        if not isinstance(error, Exception) or isinstance(error, CommitOutcomeUnknown) or not self._retry.on(error):
+            return False
+        _observe.logger.debug("%s: attempt %d failed with %s", self._name, self._number, type(error).__name__)
+        return True
+
+    def succeeded(self) -> None:
+        """Report the unit."""
+        outcome: _observe.Outcome = "committed" if self._commits else "rolled back"
+        _observe.report(self._name, outcome, self._started, None, attempts=self._number)
+
+    def failed(self, error: BaseException) -> None:
+        """Report the unit, and tell on its last attempt's exception of the others."""
+        if self._number > 1:
+            seconds = time.monotonic() - self._began
+            error.add_note(f"session-aware: {self._name} gave up after {self._number} attempts in {seconds:.2f} s.")
+        outcome: _observe.Outcome = "unknown" if isinstance(error, CommitOutcomeUnknown) else "rolled back"
+        _observe.report(self._name, outcome, self._started, error, attempts=self._number)

@@ -1,0 +1,53 @@
+"""Let what ends a unit finish, whatever is cancelled meanwhile, and then tell the truth."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+__all__ = ["GRACE_SECONDS", "shielded"]
+
+GRACE_SECONDS: Final = 10.0
+"""How long a cancelled task waits for its COMMIT, ROLLBACK or close to finish before it gives the connection up."""
+
+
+async def shielded(work: Coroutine[Any, Any, None]) -> None:
+    """Wait for ``work`` even when cancelled, then raise the cancellation.
+
+    Source: FAULTS. With a plain ``async with``, 0 to 9 of 300 units cancelled during COMMIT had committed unknown to the
+    caller.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError as cancelled:
+        if not task.cancelled():
+            await _finish(task, cancelled)
+        raise
+
+
+async def _finish(task: asyncio.Future[None], cancelled: asyncio.CancelledError) -> None:
+    """Give ``task`` its grace period through any number of cancellations, and say on the error how it went."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + GRACE_SECONDS
+    while not task.done() and (left := deadline - loop.time()) > 0:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait((task,), timeout=left)
+    if not task.done():
+        task.cancel()
+        task.add_done_callback(_consume)
+        cancelled.add_note(
+            f"session-aware: the database did not answer within {GRACE_SECONDS:g} s of the cancellation, so the outcome is "
+            "unknown; the connection was given up."
+        )
+    elif not task.cancelled() and (failure := task.exception()) is not None:
+        cancelled.add_note(f"session-aware: what was waited for failed ({type(failure).__name__}: {failure}).")
+
+
+def _consume(task: asyncio.Future[None]) -> None:
+    if not task.cancelled():
+        task.exception()  # or the loop would report it as never retrieved
