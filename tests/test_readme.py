@@ -69,9 +69,7 @@ def test_program_prints_what_stands_beneath_it(program: Fence, output: str, tmp_
     file = tmp_path / "program.py"
     file.write_text(program.code, encoding="utf-8")
     command = [sys.executable, "-W", "error", str(file)]
-    done = subprocess.run(  # noqa: S603 - our own programs
-        command, cwd=tmp_path, env=environment(), capture_output=True, check=False, text=True, timeout=60
-    )
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, check=False, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == output
 
@@ -82,9 +80,7 @@ def test_programs_pass_mypy_strict(tmp_path: Path) -> None:
     config = tmp_path / "mypy.ini"
     config.write_text("[mypy]\nstrict = true\nwarn_unreachable = true\n", encoding="utf-8")
     command = [sys.executable, "-m", "mypy", "--config-file", str(config), "--cache-dir", str(tmp_path / "cache"), "."]
-    done = subprocess.run(  # noqa: S603 - our own programs
-        command, cwd=tmp_path, env=environment(), capture_output=True, check=False, text=True, timeout=300
-    )
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, check=False, text=True, timeout=300)
     assert done.stdout == f"Success: no issues found in {len(PROGRAMS)} source files\n"
     assert (done.returncode, done.stderr) == (0, "")
 
