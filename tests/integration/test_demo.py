@@ -500,7 +500,7 @@ def test_colours_can_be_refused(
 
 def test_piped_output_has_no_escape_codes_and_no_progress_line(orders: Path) -> None:
     command = [sys.executable, "-W", "error", "-m", "session_aware", "demo", "--csv", str(orders)]
-    done = subprocess.run(command, capture_output=True, check=False, timeout=60)  # noqa: S603 - our own program
+    done = subprocess.run(command, capture_output=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, b"")
     assert normal(done.stdout.decode()) == OUTPUT
 
@@ -517,7 +517,7 @@ def test_reader_who_leaves_early_ends_it_quietly(orders: Path, tmp_path: Path, m
 
 def test_process_whose_reader_leaves_early_writes_no_complaint() -> None:
     command = [sys.executable, "-u", "-W", "error", "-m", "session_aware", "demo"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:  # noqa: S603 - our own
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         with closing(process.stdout) as out:
