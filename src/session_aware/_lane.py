@@ -65,7 +65,13 @@ class Binding(enum.Enum):
     OWNER = "{ask}(None, {owner})({all})"  # a static method that is passed the class it was reached through
 
 
-class OwnerMethod(classmethod):  # type: ignore[type-arg]  # not generic at run time before Python 3.13
+if TYPE_CHECKING:
+    _ClassMethod = classmethod[Any, ..., Any]
+else:  # not generic at run time before Python 3.13
+    _ClassMethod = classmethod
+
+
+class OwnerMethod(_ClassMethod):
     """A static method that knows the class it was reached through: its lane takes that class first."""
 
 

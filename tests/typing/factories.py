@@ -88,15 +88,11 @@ class Instance(SessionAwareService):
 
 @dataclass
 class Field(SessionAwareService):
-    session_factory: sessionmaker[
-        Session
-    ]  # E: only pyright, pyrefly - a subclass may not narrow an attribute that can be assigned
+    session_factory: sessionmaker[Session]  # E: only pyright, pyrefly - what can be assigned is invariant
 
 
 class Declared(SessionAwareService):
-    session_factory: (
-        Callable[[], Session] | None
-    )  # E: only pyright - a subclass may not narrow an attribute that can be assigned
+    session_factory: Callable[[], Session] | None  # E: only pyright - what can be assigned is invariant
 
 
 class Property(SessionAwareService):
