@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import assert_type
+from typing import TYPE_CHECKING, assert_type
 
 from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
@@ -101,11 +101,13 @@ class Property(SessionAwareService):
         return maker
 
 
-class WrongAttribute(SessionAwareService):
-    session_factory = async_maker  # E
-    async_session_factory = maker  # E
-    read_session_factory = engine  # E
-    async_read_session_factory = 1  # E
+if TYPE_CHECKING:  # refused at run time
+
+    class WrongAttribute(SessionAwareService):
+        session_factory = async_maker  # E
+        async_session_factory = maker  # E
+        read_session_factory = engine  # E
+        async_read_session_factory = 1  # E
 
 
 class WrongInstance(SessionAwareService):
