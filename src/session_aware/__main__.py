@@ -22,12 +22,14 @@ class Command(Protocol):
     @property
     def HELP(self) -> str:  # noqa: N802 - a constant of the module
         """Say in one line what the command does."""
+        ...
 
     def add_arguments(self, parser: ArgumentParser, /) -> None:
         """Declare its options."""
 
     def run(self, options: Namespace, /) -> int:
         """Carry it out and return the exit code."""
+        ...
 
 
 COMMANDS: Final[Mapping[str, Command]] = {"demo": demo}

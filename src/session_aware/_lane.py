@@ -65,7 +65,8 @@ class Binding(enum.Enum):
     OWNER = "{ask}(None, {owner})({all})"  # a static method that is passed the class it was reached through
 
 
-class OwnerMethod(classmethod):  # type: ignore[type-arg]  # not generic at run time before Python 3.13
+# classmethod is not generic at run time before Python 3.13.
+class OwnerMethod(classmethod):  # type: ignore[type-arg]  # pyright: ignore[reportMissingTypeArgument]  # ty: ignore[missing-type-argument]
     """A static method that knows the class it was reached through: its lane takes that class first."""
 
 

@@ -216,7 +216,10 @@ class _Inherited:
         self._name = name
 
     def __get__(self, instance: object, owner: type) -> object:
-        found = getattr(super(self._adopter, owner if instance is None else instance), self._name)
+        target = owner if instance is None else instance
+        # The class is one known at run time only, which super() takes and these two checkers do not.
+        start = super(self._adopter, target)  # pyrefly: ignore[invalid-argument]  # ty: ignore[invalid-super-argument]
+        found: object = getattr(start, self._name)
         return found.__wrapped__ if isinstance(found, BoundFunction) else found  # our wrapper has applied the policy already
 
     def __call__(self, *_args: object) -> None:

@@ -98,8 +98,7 @@ def generate(
         items = function(*args, **{**kwargs, "session": session})
         if not isinstance(items, Generator):
             refuse_other_result(items, "a generator", request.name)
-        # pyrefly takes what __iter__ returns for a Generator[object, None, None].
-        result: object = yield from _Stretches(items, unit.marker)  # pyrefly: ignore[invalid-yield]
+        result: object = yield from _Stretches(items, unit.marker)
         unit.end(None)
     except BaseException as error:
         unit.abort(error)

@@ -166,7 +166,8 @@ def wrap(
     lane = _lane.lane(inner, declaration.kind, binding, wrapper, is_planned=is_planned)
     if lane is None:
         return wrapper
-    return OwnerMethod(lane) if binding is Binding.OWNER else classmethod(lane) if binding is Binding.CLASS else lane  # type: ignore[return-value]
+    placed = OwnerMethod(lane) if binding is Binding.OWNER else classmethod(lane) if binding is Binding.CLASS else lane
+    return cast("Callable[..., object]", placed)
 
 
 def dispatcher_of(value: object) -> Dispatcher | None:

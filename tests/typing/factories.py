@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import assert_type
+from typing import TYPE_CHECKING, assert_type
 
 from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
@@ -88,15 +88,11 @@ class Instance(SessionAwareService):
 
 @dataclass
 class Field(SessionAwareService):
-    session_factory: sessionmaker[
-        Session
-    ]  # E: only pyright, pyrefly - a subclass may not narrow an attribute that can be assigned
+    session_factory: sessionmaker[Session]  # E: only pyright, pyrefly - what can be assigned is invariant
 
 
 class Declared(SessionAwareService):
-    session_factory: (
-        Callable[[], Session] | None
-    )  # E: only pyright - a subclass may not narrow an attribute that can be assigned
+    session_factory: Callable[[], Session] | None  # E: only pyright - what can be assigned is invariant
 
 
 class Property(SessionAwareService):
@@ -105,11 +101,13 @@ class Property(SessionAwareService):
         return maker
 
 
-class WrongAttribute(SessionAwareService):
-    session_factory = async_maker  # E
-    async_session_factory = maker  # E
-    read_session_factory = engine  # E
-    async_read_session_factory = 1  # E
+if TYPE_CHECKING:  # refused at run time
+
+    class WrongAttribute(SessionAwareService):
+        session_factory = async_maker  # E
+        async_session_factory = maker  # E
+        read_session_factory = engine  # E
+        async_read_session_factory = 1  # E
 
 
 class WrongInstance(SessionAwareService):

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator,
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partialmethod
-from typing import Any, assert_type
+from typing import TYPE_CHECKING, Any, assert_type
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -235,15 +235,17 @@ def wrong_results(accounts: Accounts) -> None:
     use(text, number, currency)
 
 
-class WrongBodies(SessionAwareService):
-    def unknown_verb(self, *, session: Session = NEW_SESSION) -> None:
-        session.unknown()  # E
+if TYPE_CHECKING:  # refused at run time
 
-    def awaits(self, *, session: AsyncSession = NEW_SESSION) -> int:  # what only the mypy plugin sees: a plain def
-        return session.execute  # E
+    class WrongBodies(SessionAwareService):
+        def unknown_verb(self, *, session: Session = NEW_SESSION) -> None:
+            session.unknown()  # E
 
-    def other_default(self, *, session: Session = None) -> None:  # E
-        ...
+        def awaits(self, *, session: AsyncSession = NEW_SESSION) -> int:
+            return session.execute  # E
 
-    def positional(self, owner: str) -> int:
-        return self.open(owner)  # E
+        def other_default(self, *, session: Session = None) -> None:  # E
+            ...
+
+        def positional(self, owner: str) -> int:
+            return self.open(owner)  # E

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
-from typing import Generic, Protocol, Self, TypeVar, assert_type, overload
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar, assert_type, overload
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -146,9 +146,11 @@ class RequiredSession(Base):
         return ""
 
 
-class OtherSession(Base):
-    def load(self, key: int, *, session: AsyncSession = NEW_SESSION) -> str:  # E
-        return ""
+if TYPE_CHECKING:  # refused at run time
+
+    class OtherSession(Base):
+        def load(self, key: int, *, session: AsyncSession = NEW_SESSION) -> str:  # E
+            return ""
 
 
 class OtherArguments(Base):

@@ -25,6 +25,7 @@ class Caller(Protocol):
 
     def existing_tables(self) -> list[str]:
         """Connect, and name the demo's tables that the database has already."""
+        ...
 
     def create_tables(self) -> None:
         """Create the demo's tables."""
@@ -40,15 +41,19 @@ class Caller(Protocol):
 
     def transfer_dry(self, order: Order) -> list[int]:
         """Auto mode without a commit: return the booked entries, which stay readable."""
+        ...
 
     def transfer_together(self, orders: Sequence[Order]) -> list[LedgerError]:
         """Manual mode: many transfers in one transaction of the caller's; return the refusals."""
+        ...
 
     def statement(self, name: str) -> list[Line]:
         """Auto mode, a generator: read a statement to its end."""
+        ...
 
     def totals(self) -> Totals:
         """Auto mode: add everything up."""
+        ...
 
     def close(self) -> None:
         """Close every connection."""

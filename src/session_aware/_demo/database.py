@@ -17,7 +17,7 @@ from session_aware._demo.errors import DemoError, first_line
 from session_aware._demo.model import Base
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from session_aware._demo.caller import Caller
 
@@ -25,7 +25,7 @@ __all__ = ["opened"]
 
 
 @contextlib.contextmanager
-def opened(given: str | None) -> Iterator[Caller]:
+def opened(given: str | None) -> Generator[Caller]:
     """Yield the caller for a URL with the demo's tables created; drop them and disconnect afterwards.
 
     Args:
