@@ -36,6 +36,7 @@ class Owned:
         is_read_only: Whether a flush of changes is refused.
         is_ending: Whether the library itself commits now, or the unit is over.
         is_committed: Whether COMMIT returned.
+        is_over: Whether nothing is left for ``abort`` to clean up.
         failed: Statement errors that no savepoint healed.
     """
 
@@ -109,13 +110,18 @@ class Owned:
         self._check_ownership()
         if self.failed:
             self._refuse_poisoned(self.failed[0].error)
-        if self._request.commits:
-            self.is_ending = True
-            self._handle.commit()
-            self.is_committed = True
-        else:
-            self.session.flush()
-            self.session.expunge_all()  # a rollback expires what the session still holds
+        # From here on it cleans up itself: its task may be given up in the middle, and then nobody else can.
+        self.is_ending = self.is_over = True
+        try:
+            if self._request.commits:
+                self._handle.commit()
+                self.is_committed = True
+            else:
+                self.session.flush()
+                self.session.expunge_all()  # a rollback expires what the session still holds
+        except BaseException as error:
+            self._undo(error)
+            raise
         if (failure := self._release()) is not None:
             verdict = "committed" if self.is_committed else "done and rolled back, as it should be"
             _logger.warning(
@@ -131,6 +137,9 @@ class Owned:
             if self.is_committed:
                 error.add_note(f"session-aware: {self.name} had already committed when this was raised.")
             return
+        self._undo(error)
+
+    def _undo(self, error: BaseException) -> None:
         if (failure := self._release()) is not None:
             error.add_note(
                 f"session-aware: rolling back {self.name} failed as well ({type(failure).__name__}: {failure}); its "
