@@ -68,9 +68,13 @@ def test_every_propagation_but_mandatory_owns_without_a_session(service: type[Ac
 
 def test_mandatory_without_a_session_is_refused_before_anything_happens(database: SyncDatabase) -> None:
     accounts = on(database, Mandatory)
-    for call in (accounts.open, accounts.static, accounts.of_class, accounts.stream, accounts.opened):
+    for call in (accounts.open, accounts.static, accounts.of_class):
         with pytest.raises(PropagationError):
-            call("ann")  # type: ignore[operator] # all of them can be called
+            call("ann")
+    with pytest.raises(PropagationError):
+        list(accounts.stream("ann"))
+    with pytest.raises(PropagationError):
+        accounts.opened("ann")
     assert database.recorder.events == NOTHING
 
 
