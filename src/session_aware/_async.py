@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.util import await_only
 
 from session_aware._request import refuse_other_result, refuse_other_session
@@ -30,6 +30,8 @@ __all__ = ["DRIVERS", "RETRYING", "enter", "leave"]
 def acquire(request: Request) -> AsyncSession:
     """Return the given session, or a new one from the factory."""
     session = request.given if request.factory is None else request.factory()
+    if isinstance(session, async_scoped_session) and request.factory is None:
+        session = session()
     if not isinstance(session, AsyncSession):
         refuse_other_session(request, session, "AsyncSession")
     return session
@@ -55,8 +57,13 @@ async def end(unit: Unit, session: AsyncSession, result: object) -> None:
 
 async def abort(unit: Unit, session: AsyncSession | None, error: BaseException) -> None:
     """Clean the unit up in one shielded hop."""
-    if session is not None:
+    if session is None:
+        return
+    try:
         await shielded(session.run_sync(lambda _: unit.abort(error)))
+    except asyncio.CancelledError:
+        if not isinstance(error, asyncio.CancelledError):
+            raise  # cancelled again: the first cancellation is raised, which says how the unit ended
 
 
 class _Awaited:

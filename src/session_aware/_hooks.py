@@ -9,10 +9,10 @@ ROLLBACK and no error, and after a swallowed deadlock MariaDB commits only what 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
-from weakref import WeakKeyDictionary, ref
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, NestedTransaction, RootTransaction, event
 from sqlalchemy.orm import Session, SessionTransaction
 
 from session_aware.exceptions import PolicyConflictError, SessionOwnershipError
@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
     from session_aware._observe import Outcome
 
-__all__ = ["INFO_KEY", "FailedStatement", "Owner", "watch"]
+__all__ = ["INFO_KEY", "Begun", "FailedStatement", "Owner", "unwatch", "watch"]
 
 INFO_KEY: Final = "session_aware"
 """Where ``session.info`` holds the unit that owns the session, for users' own SQLAlchemy events."""
+
+
+Begun: TypeAlias = "dict[Connection, tuple[RootTransaction | None, Owner | None]]"
+"""A unit's connections, each with the transaction that runs there and the unit that had it before."""
 
 
 class Owner(Protocol):
@@ -36,9 +40,9 @@ class Owner(Protocol):
     session: Session
     is_ending: bool
     is_read_only: bool
-    failed: list[FailedStatement]
-    connections: list[Connection]
     outcome: Outcome
+    failed: list[FailedStatement]
+    begun: Begun
 
 
 class FailedStatement:
@@ -46,23 +50,32 @@ class FailedStatement:
 
     __slots__ = ("error", "savepoints")
 
-    def __init__(self, error: BaseException, savepoints: tuple[SessionTransaction, ...]) -> None:
+    def __init__(self, error: BaseException, savepoints: tuple[SessionTransaction | NestedTransaction, ...]) -> None:
         self.error = error
         self.savepoints = savepoints
 
 
-# Weak on both sides: a session leads to its connections and back, through its transaction and through tracebacks.
-_sessions: WeakKeyDictionary[Connection, ref[Session]] = WeakKeyDictionary()
+_owners: WeakKeyDictionary[Connection, Owner] = WeakKeyDictionary()
 
 # MySQL and MariaDB end the whole transaction at these, savepoints included (Source: FAULTS; MySQL error reference).
 _ENDS_TRANSACTION: Final = frozenset({1213, 1020})
 
 
 def watch(connection: Connection, owner: Owner) -> None:
-    """Tell ``owner`` of the statement errors on a connection that its session had before it was owned."""
-    _sessions[connection] = ref(owner.session)
-    if connection not in owner.connections:  # each savepoint begins on it again
-        owner.connections.append(connection)
+    """Tell ``owner`` of the statement errors on its session's connection; remember the transaction that runs there."""
+    if connection not in owner.begun:
+        owner.begun[connection] = connection.get_transaction(), _owners.get(connection)
+        _owners[connection] = owner
+
+
+def unwatch(owner: Owner) -> None:
+    """Give the connections back to who had them before: sessions bound to one ``Connection`` share it."""
+    for connection, (_, before) in owner.begun.items():
+        if before is not None and not before.is_ending:
+            _owners[connection] = before
+        elif _owners.get(connection) is owner:
+            del _owners[connection]
+    owner.begun.clear()  # or the values of the weak dictionary would keep its keys alive
 
 
 def _owner(session: Session) -> Owner | None:
@@ -77,16 +90,20 @@ def _remember_connection(session: Session, _transaction: SessionTransaction, con
 
 @event.listens_for(Engine, "handle_error")
 def _remember_failure(context: ExceptionContext) -> None:
-    found = None if context.connection is None else _sessions.get(context.connection)
-    session = None if found is None else found()
-    if session is None or (owner := _owner(session)) is None:
+    if context.connection is None or (owner := _owners.get(context.connection)) is None:
         return
-    savepoints: list[SessionTransaction] = []
-    transaction = session.get_nested_transaction()
+    if context.execution_context is None and context.statement is not None and not context.is_disconnect:
+        return  # a wrong parameter, found before anything was sent
+    savepoints: list[SessionTransaction | NestedTransaction] = []
+    transaction = owner.session.get_nested_transaction()
     if not context.is_disconnect and _code(context.original_exception) not in _ENDS_TRANSACTION:
         while transaction is not None:
             savepoints.append(transaction)
             transaction = transaction.parent
+        if (innermost := context.connection.get_nested_transaction()) is not None:
+            savepoints.append(innermost)  # connection.begin_nested(), of which the session knows nothing
+            if not event.contains(context.connection, "rollback_savepoint", _forget_healed_by_connection):
+                event.listen(context.connection, "rollback_savepoint", _forget_healed_by_connection)
     owner.failed.append(FailedStatement(context.sqlalchemy_exception or context.original_exception, tuple(savepoints)))
 
 
@@ -97,8 +114,25 @@ def _code(error: BaseException) -> object:
 @event.listens_for(Session, "after_soft_rollback")
 def _forget_healed(session: Session, ended: SessionTransaction) -> None:
     owner = _owner(session)
-    if owner is not None and ended.nested and owner.failed:
-        owner.failed[:] = [failed for failed in owner.failed if ended not in failed.savepoints]
+    if owner is None or not owner.failed:
+        return
+    savepoint: SessionTransaction | None = ended
+    while (
+        savepoint is not None and not savepoint.nested
+    ):  # a failed flush ends its own part and rolls back what is around it
+        savepoint = savepoint.parent
+    if savepoint is not None:
+        _forget(owner, savepoint)
+
+
+def _forget_healed_by_connection(connection: Connection, _name: str, _context: object) -> None:
+    owner, savepoint = _owners.get(connection), connection.get_nested_transaction()
+    if owner is not None and savepoint is not None:
+        _forget(owner, savepoint)
+
+
+def _forget(owner: Owner, savepoint: SessionTransaction | NestedTransaction) -> None:
+    owner.failed[:] = [failed for failed in owner.failed if savepoint not in failed.savepoints]
 
 
 @event.listens_for(Session, "before_commit")
@@ -116,9 +150,10 @@ def _refuse_commit(session: Session) -> None:
 
 
 @event.listens_for(Session, "after_commit", insert=True)
-def _note_commit(session: Session) -> None:
-    """Before any other listener: one that fails is no failure of the unit."""
-    if (owner := _owner(session)) is not None and not session.in_nested_transaction():
+def _notice_commit(session: Session) -> None:
+    # Before the users' own listeners: what they raise is no failure of the COMMIT.
+    owner = _owner(session)
+    if owner is not None and owner.is_ending and not session.in_nested_transaction():
         owner.outcome = "committed"
 
 

@@ -102,4 +102,6 @@ def _caller_level() -> int:
 
 def _is_plumbing(frame: FrameType) -> bool:
     module = str(frame.f_globals.get("__name__"))
-    return module.startswith(("session_aware._", "wrapt", "contextlib")) or frame.f_code.co_filename.startswith(LANE_FILE)
+    return module.startswith(("session_aware._", "wrapt", "contextlib", "asyncio")) or frame.f_code.co_filename.startswith(
+        LANE_FILE
+    )

@@ -6,30 +6,29 @@ repeats the other. A unit never outlives its call and is used by one thread or t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy.exc import InvalidRequestError
 
-from session_aware import _database, _faults, _hooks, _observe, _outcome
+from session_aware import _database, _faults, _hooks, _observe, _outcome, _ownership
 from session_aware._marker import Marker, warn_if_nested
 from session_aware._policy import Propagation
 from session_aware._request import refuse_deferred
 from session_aware.exceptions import (
     CommitOutcomeUnknown,
-    PoisonedTransactionError,
     SessionFactoryError,
-    SessionOwnershipError,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy import Connection
     from sqlalchemy.orm import Session, SessionTransaction
 
     from session_aware._request import Handle, Request
 
 __all__ = ["Owned"]
+
+_NOT_CLOSED: Final = "%s: %s, but its session could not be closed; its connection was invalidated"
 
 
 class Owned:
@@ -41,17 +40,19 @@ class Owned:
         is_read_only: Whether a flush of changes is refused.
         is_ending: Whether the library itself commits now, or the unit is over.
         outcome: What is known of the unit.
-        connections: Those that its transaction has begun on.
+        is_over: Whether nothing is left for ``abort`` to clean up.
+        begun: The session's connections, each with its transaction and the unit that had it before.
         failed: Statement errors that no savepoint healed.
     """
 
     __slots__ = (
         "_handle",
+        "_is_released",
         "_request",
         "_restore",
         "_started",
         "_transaction",
-        "connections",
+        "begun",
         "failed",
         "is_ending",
         "is_over",
@@ -74,8 +75,9 @@ class Owned:
         self.is_read_only = request.policy.read_only is True
         self.is_ending = False
         self.outcome: _observe.Outcome = "rolled back"  # until COMMIT is sent
-        self.connections: list[Connection] = []
+        self.begun: _hooks.Begun = {}
         self._started = _observe.start()
+        self._is_released = False
         self.is_over = True  # until there is a session to clean up
         self.failed: list[_hooks.FailedStatement] = []
         self.marker = Marker(request.name, request.factory)
@@ -122,45 +124,50 @@ class Owned:
             CommitOutcomeUnknown: The connection failed while COMMIT was under way.
         """
         refuse_deferred(result, self.name)
-        self._check_ownership()
-        if self.failed:
-            self._refuse_poisoned(self.failed[0].error)
-        self.session.flush()  # what fails here has certainly not been committed
-        if self._request.commits:
-            self._commit()
-        else:
-            self.session.expunge_all()  # a rollback expires what the session still holds
-        if not self.is_over and (failure := self._release()) is not None:
-            _observe.logger.warning(
-                "%s: %s, but its session could not be closed; its connection was invalidated",
-                self.name,
-                self.outcome,
-                exc_info=failure,
-            )
+        _ownership.check(self.session, self._transaction, self.begun, name=self.name)
+        if self.failed and not self.is_read_only:  # which has nothing to lose
+            _ownership.refuse_poisoned(self.failed[0].error, name=self.name)
+        # From here on it cleans up itself: its task may be given up in the middle, and then nobody else can.
+        self.is_over = True
+        witness = None
+        try:
+            self.session.flush()  # what fails here has certainly not been committed
+            if self._request.commits:
+                witness = _outcome.identify([*self.begun]) if self._request.policy.resolve_commit else None
+                self.is_ending = True
+                self.outcome = "unknown"
+                self._handle.commit()
+                self.outcome = "committed"
+            else:
+                self.session.expunge_all()  # a rollback expires what the session still holds
+        except BaseException as error:  # noqa: BLE001 - _fail raises it, unless the unit is committed after all
+            self._fail(error, witness)
+        if not self._is_released and (failure := self._release()) is not None:
+            _observe.logger.warning(_NOT_CLOSED, self.name, self.outcome, exc_info=failure)
         self._report(None)
 
-    def _commit(self) -> None:
-        """Commit, and tell what is known, and what is not, if that fails."""
-        transaction = _outcome.identify(self.connections) if self._request.policy.resolve_commit else None
-        self.is_ending = True
-        self.outcome = "unknown"
-        try:
-            self._handle.commit()
-        except Exception as error:
-            if self.is_committed:  # a listener of after_commit failed
-                _observe.logger.warning("%s: committed, but what came after COMMIT failed", self.name, exc_info=error)
-                return
-            if self._is_certain(error):
-                self.outcome = "rolled back"
-                raise
-            self._release()
-            if (is_committed := transaction and transaction.is_committed()) is None:
-                raise self._unknown(error) from error
-            self.outcome = "committed" if is_committed else "rolled back"
-            if not is_committed:
-                error.add_note(f"session-aware: {self.name}: PostgreSQL says that its transaction was not committed.")
-                raise
-        self.outcome = "committed"
+    def _fail(self, error: BaseException, witness: _outcome.Transaction | None) -> None:
+        """Clean up after a failed end and raise what is known of it; return if it is committed after all."""
+        if self.is_committed and isinstance(error, Exception):
+            _observe.logger.warning("%s: committed, but what came after COMMIT failed", self.name, exc_info=error)
+            return
+        if self.outcome == "unknown" and self._is_certain(error):
+            self.outcome = "rolled back"
+        self._undo(error)
+        if self.outcome != "unknown" or not isinstance(error, Exception):
+            raise error
+        if witness is None or (is_committed := witness.is_committed()) is None:
+            raise self._unknown(error) from error
+        self.outcome = "committed" if is_committed else "rolled back"
+        if not is_committed:
+            error.add_note(f"session-aware: {self.name}: PostgreSQL says that its transaction was not committed.")
+            raise error
+
+    def _is_certain(self, error: BaseException) -> bool:
+        """Say whether nothing was applied: COMMIT was not sent, or the only database that got it said so."""
+        if self._transaction.is_active or isinstance(error, InvalidRequestError):
+            return True
+        return len(self.begun) == 1 and _faults.is_not_applied(error)
 
     def doubt(self, cause: BaseException) -> CommitOutcomeUnknown | None:
         """Return the error that says so if COMMIT was sent and nobody knows what became of it."""
@@ -174,28 +181,27 @@ class Owned:
             "resolve_commit=True on PostgreSQL."
         )
 
-    def _is_certain(self, error: Exception) -> bool:
-        """Say whether nothing was applied: COMMIT was not sent, or the only database that got it said so."""
-        if self._transaction.is_active or isinstance(error, InvalidRequestError):
-            return True
-        return len(self.connections) == 1 and _faults.is_not_applied(error)
-
     def abort(self, error: BaseException) -> None:
         """Roll back and close, or invalidate where that fails. The caller re-raises ``error``, which only gets a note."""
         if self.outcome != "rolled back" and not isinstance(error, CommitOutcomeUnknown):
             verdict = "had already committed" if self.is_committed else "was sending COMMIT, so its outcome is unknown,"
             error.add_note(f"session-aware: {self.name} {verdict} when this was raised.")
-        if not self.is_over and (failure := self._release()) is not None:
-            error.add_note(
-                f"session-aware: rolling back {self.name} failed as well ({type(failure).__name__}: {failure}); its "
-                "connection was invalidated, and the database rolls back what it had begun."
-            )
+        if not self.is_over:
+            self._undo(error)
         if self.is_read_only and _faults.is_routing_error(error):
             error.add_note(
                 f"session-aware: {self.name} is read_only, and this was a write. Remove read_only=True, or write in a "
                 "method without it."
             )
         self._report(error)
+
+    def _undo(self, error: BaseException) -> None:
+        failure = self._release()
+        if failure is not None and not self.is_committed:
+            error.add_note(
+                f"session-aware: rolling back {self.name} failed as well ({type(failure).__name__}: {failure}); its "
+                "connection was invalidated, and the database rolls back what it had begun."
+            )
 
     def _report(self, error: BaseException | None) -> None:
         if not self._request.is_attempt:
@@ -206,7 +212,7 @@ class Owned:
 
         A close after a failed rollback leaves the connection checked out for ever (Source: FAULTS, Galera without quorum).
         """
-        self.is_ending = self.is_over = True
+        self.is_ending = self.is_over = self._is_released = True
         self.marker.is_active = False
         try:
             if self._restore is not None:
@@ -221,7 +227,7 @@ class Owned:
             return failure
         finally:
             self.session.info.pop(_hooks.INFO_KEY, None)
-            self.connections.clear()
+            _hooks.unwatch(self)
         return None
 
     def _invalidate(self) -> None:
@@ -229,21 +235,3 @@ class Owned:
             self._handle.invalidate()
         except Exception:  # noqa: BLE001 - the connection is lost either way, and the first error is the one to report
             _observe.logger.warning("%s: its connection could not be invalidated", self.name, exc_info=True)
-
-    def _check_ownership(self) -> None:
-        if self.session.get_transaction() is self._transaction:
-            return
-        msg = (
-            f"{self.name}: the body ended the transaction that the library had opened for it, with rollback() or close(), "
-            "so its work is gone and nothing was committed. Raise an exception to roll back; for a part that may fail write "
-            "'with session.begin_nested():'."
-        )
-        raise SessionOwnershipError(msg)
-
-    def _refuse_poisoned(self, cause: BaseException) -> None:
-        msg = (
-            f"{self.name}: a statement failed ({type(cause).__name__}) and the body swallowed the error. A COMMIT would now "
-            "lose work without an error on PostgreSQL and commit half of it on MySQL, so the unit was rolled back. Let the "
-            "error propagate, or wrap the part that may fail in 'with session.begin_nested():'."
-        )
-        raise PoisonedTransactionError(msg) from cause

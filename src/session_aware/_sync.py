@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, scoped_session
 
 from session_aware._request import refuse_other_result, refuse_other_session
 from session_aware._signature import Kind
@@ -26,6 +26,8 @@ __all__ = ["DRIVERS", "RETRYING", "enter", "leave"]
 def acquire(request: Request) -> Session:
     """Return the given session, or a new one from the factory."""
     session = request.given if request.factory is None else request.factory()
+    if isinstance(session, scoped_session) and request.factory is None:
+        session = session()
     if not isinstance(session, Session):
         refuse_other_session(request, session, "Session")
     return session

@@ -1,0 +1,273 @@
+"""Cancellation: what ends a unit is shielded from it, awaited, and the caller is told how it went."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from session_aware import NEW_SESSION, _async, auto_session_ctx
+from tests.databases import AsyncDatabase
+from tests.ledger import Entry
+from tests.servers.postgresql import PostgreSQL
+from tests.services import OWNED, UNDONE, AsyncAccounts, aadd
+
+COMMITTED = "session-aware: Work.run had already committed when this was raised."
+
+
+class Work(AsyncAccounts):
+    """Runs what a test hands over as the body."""
+
+    async def run(self, body: Callable[[AsyncSession], Awaitable[Any]], *, session: AsyncSession = NEW_SESSION) -> Any:
+        return await body(session)
+
+
+def work_on(database: AsyncDatabase) -> Work:
+    made = Work()
+    made.async_session_factory = database.maker
+    return made
+
+
+@pytest.fixture
+def _slow_commit(postgresql: PostgreSQL) -> Iterator[None]:
+    """Let every COMMIT of an account take 0.4 seconds, in the server."""
+    engine = create_engine(postgresql.url("psycopg"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(
+            "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.4); RETURN NULL; END'"
+        )
+        connection.exec_driver_sql(
+            "CREATE CONSTRAINT TRIGGER linger AFTER INSERT ON account DEFERRABLE INITIALLY DEFERRED "
+            "FOR EACH ROW EXECUTE FUNCTION linger()"
+        )
+    yield
+    with engine.connect() as connection:
+        connection.exec_driver_sql("DROP TRIGGER linger ON account")
+        connection.exec_driver_sql("DROP FUNCTION linger")
+    engine.dispose()
+
+
+class Sent:
+    """Is set when COMMIT is sent."""
+
+    def __init__(self, database: AsyncDatabase, name: str = "commit") -> None:
+        self._database = database
+        self._event = asyncio.Event()
+        event.listen(database.engine.sync_engine, name, lambda _: self._event.set())
+
+    async def wait(self) -> None:
+        await self._event.wait()
+        await asyncio.sleep(0)  # the driver has written it
+
+
+@pytest.mark.usefixtures("_slow_commit")
+def test_cancellation_during_commit_waits_and_says_that_the_unit_committed(async_postgres: AsyncDatabase) -> None:
+    async def scenario() -> None:
+        sent = Sent(async_postgres)
+        task = asyncio.create_task(work_on(async_postgres).run(lambda session: aadd(session, "ann")))
+        await sent.wait()
+        assert async_postgres.owners() == []
+        task.cancel("because")
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        assert caught.value.args == ("because",)
+        assert caught.value.__notes__ == [COMMITTED]
+
+    async_postgres.run(scenario())
+    assert async_postgres.recorder.events == OWNED
+    assert async_postgres.owners() == ["ann"]
+
+
+@pytest.mark.usefixtures("_slow_commit")
+def test_cancelled_twice_during_commit_still_waits(async_postgres: AsyncDatabase) -> None:
+    async def scenario() -> None:
+        sent = Sent(async_postgres)
+        task = asyncio.create_task(work_on(async_postgres).run(lambda session: aadd(session, "ann")))
+        await sent.wait()
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0)
+            assert not task.done()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        assert caught.value.__notes__ == [COMMITTED]
+
+    async_postgres.run(scenario())
+    assert async_postgres.owners() == ["ann"]
+
+
+@pytest.mark.usefixtures("_slow_commit")
+def test_timeout_during_commit_is_a_timeout_after_the_commit(async_postgres: AsyncDatabase) -> None:
+    async def scenario() -> None:
+        sent = Sent(async_postgres)
+        with pytest.raises(TimeoutError) as caught:
+            async with asyncio.timeout(None) as deadline:
+
+                async def expire() -> None:
+                    await sent.wait()
+                    deadline.reschedule(asyncio.get_running_loop().time())
+
+                expiring = asyncio.create_task(expire())
+                await work_on(async_postgres).run(lambda session: aadd(session, "ann"))
+        await expiring
+        assert caught.value.__cause__ is not None
+        assert caught.value.__cause__.__notes__ == [COMMITTED]
+
+    async_postgres.run(scenario())
+    assert async_postgres.owners() == ["ann"]
+
+
+@pytest.mark.usefixtures("_slow_commit")
+def test_commit_that_outlasts_the_grace_period_is_unknown_and_leaks_nothing(
+    async_postgres: AsyncDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_async, "GRACE_SECONDS", 0.05)
+
+    async def scenario() -> None:
+        sent = Sent(async_postgres)
+        task = asyncio.create_task(work_on(async_postgres).run(lambda session: aadd(session, "ann")))
+        await sent.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        assert caught.value.__notes__[0] == (
+            "session-aware: the database did not answer within 0.05 s of the cancellation, so the outcome is unknown; the "
+            "connection was given up."
+        )
+        assert len(caught.value.__notes__) == 1
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
+
+    async_postgres.run(scenario())
+    assert async_postgres.checked_out == 0
+    assert async_postgres.recorder.events[:3] == ["CHECKOUT", "BEGIN", "COMMIT"]
+    assert async_postgres.recorder.events[-1] == "CHECKIN"
+
+
+def test_cancelled_commit_that_fails_says_so_and_rolls_back(async_postgres: AsyncDatabase) -> None:
+    async def body(session: AsyncSession) -> None:
+        session.add(Entry(account_id=404))
+        await session.flush()
+
+    async def scenario() -> None:
+        sent = Sent(async_postgres)
+        task = asyncio.create_task(work_on(async_postgres).run(body))
+        await sent._event.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        assert len(caught.value.__notes__) == 1
+        assert caught.value.__notes__[0].startswith("session-aware: what was waited for failed (IntegrityError: ")
+
+    async_postgres.run(scenario())
+    assert async_postgres.recorder.events == ["CHECKOUT", "BEGIN", "COMMIT", "CHECKIN"]
+
+
+def test_cancellation_in_the_body_rolls_back(async_database: AsyncDatabase) -> None:
+    async def scenario() -> None:
+        reached = asyncio.Event()
+
+        async def body(session: AsyncSession) -> None:
+            await aadd(session, "ann")
+            reached.set()
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(work_on(async_database).run(body))
+        await reached.wait()
+        task.cancel("because")
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        assert caught.value.args == ("because",)
+        assert not getattr(caught.value, "__notes__", [])
+
+    async_database.run(scenario())
+    assert async_database.recorder.events == UNDONE
+    assert async_database.owners() == []
+
+
+def test_cancellation_during_a_statement_rolls_back_or_gives_the_connection_up(async_postgres: AsyncDatabase) -> None:
+    async def scenario() -> None:
+        sent = Sent(async_postgres, "begin")
+
+        async def body(session: AsyncSession) -> None:
+            await session.execute(text("SELECT pg_sleep(10)"))
+
+        task = asyncio.create_task(work_on(async_postgres).run(body))
+        await sent.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await work_on(async_postgres).run(lambda session: aadd(session, "ann"))
+
+    async_postgres.run(scenario())
+    assert "COMMIT" not in async_postgres.recorder.events[:-4]
+    assert async_postgres.owners() == ["ann"]
+
+
+def test_cancellation_during_the_rollback_is_awaited(async_database: AsyncDatabase) -> None:
+    async def scenario() -> None:
+        class Slow(AsyncSession):
+            async def rollback(self) -> None:
+                rolling.set()
+                await asyncio.sleep(0)
+                await super().rollback()
+
+        rolling = asyncio.Event()
+        async_database.maker.configure(class_=Slow)
+        work = Work()
+        work.async_session_factory = lambda: Slow(async_database.engine)  # type: ignore[method-assign, assignment] # a lambda
+        task = asyncio.create_task(work.open("bad"))
+        await rolling.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async_database.run(scenario())
+    assert async_database.recorder.events == UNDONE
+
+
+def test_cancellation_in_a_block_rolls_back(async_database: AsyncDatabase) -> None:
+    async def scenario() -> None:
+        reached = asyncio.Event()
+
+        async def unit() -> None:
+            async with auto_session_ctx(async_session_factory=async_database.maker) as session:
+                await aadd(session, "ann")
+                reached.set()
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(unit())
+        await reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async_database.run(scenario())
+    assert async_database.recorder.events == UNDONE
+
+
+def test_task_group_that_fails_rolls_its_siblings_back(async_postgres: AsyncDatabase) -> None:
+    async def scenario() -> None:
+        reached = asyncio.Event()
+
+        async def waits(session: AsyncSession) -> None:
+            await aadd(session, "ann")
+            reached.set()
+            await asyncio.Event().wait()
+
+        async def fails() -> None:
+            await reached.wait()
+            raise LookupError
+
+        with pytest.raises(ExceptionGroup) as caught:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(work_on(async_postgres).run(waits))
+                group.create_task(fails())
+        assert [type(error) for error in caught.value.exceptions] == [LookupError]
+
+    async_postgres.run(scenario())
+    assert async_postgres.recorder.events == UNDONE
+    assert async_postgres.owners() == []

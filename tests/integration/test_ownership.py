@@ -1,0 +1,409 @@
+"""Who ends what: a body may not end what the library opened, and a swallowed statement error is not committed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import exc, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from session_aware import NEW_SESSION, PoisonedTransactionError, Propagation, SessionOwnershipError, auto_session_func
+from tests.databases import AsyncDatabase, SyncDatabase
+from tests.ledger import Account
+from tests.services import JOINED, OWNED, UNDONE, Accounts, AsyncAccounts, Failure, aadd, add
+
+
+class Work(Accounts):
+    """Runs what a test hands over as the body."""
+
+    def run(self, body: Callable[[Session], Any], *, session: Session = NEW_SESSION) -> Any:
+        return body(session)
+
+    @auto_session_func(propagation=Propagation.NESTED)
+    def run_nested(self, body: Callable[[Session], Any], *, session: Session = NEW_SESSION) -> Any:
+        return body(session)
+
+
+class AsyncWork(AsyncAccounts):
+    """The same, awaited."""
+
+    async def run(self, body: Callable[[AsyncSession], Awaitable[Any]], *, session: AsyncSession = NEW_SESSION) -> Any:
+        return await body(session)
+
+
+@pytest.fixture
+def work(database: SyncDatabase) -> Work:
+    made = Work()
+    made.session_factory = database.maker
+    return made
+
+
+@pytest.fixture
+def awork(async_database: AsyncDatabase) -> AsyncWork:
+    made = AsyncWork()
+    made.async_session_factory = async_database.maker
+    return made
+
+
+# 7. Ownership
+
+
+def test_body_that_commits_is_refused_before_anything_is_committed(work: Work, database: SyncDatabase) -> None:
+    def body(session: Session) -> None:
+        add(session, "ann")
+        session.commit()
+
+    with pytest.raises(SessionOwnershipError, match="the body commits"):
+        work.run(body)
+    assert database.recorder.events == UNDONE
+    assert database.owners() == []
+
+
+def test_body_that_commits_through_the_transaction_is_refused(work: Work, database: SyncDatabase) -> None:
+    def body(session: Session) -> None:
+        add(session, "ann")
+        transaction = session.get_transaction()
+        assert transaction is not None
+        transaction.commit()
+
+    with pytest.raises(SessionOwnershipError):
+        work.run(body)
+    assert database.owners() == []
+
+
+def test_commit_of_everything_inside_a_savepoint_is_refused(work: Work, database: SyncDatabase) -> None:
+    def body(session: Session) -> None:
+        add(session, "ann")
+        session.begin_nested()
+        session.commit()
+
+    with pytest.raises(SessionOwnershipError):
+        work.run(body)
+    assert "COMMIT" not in database.recorder.events
+    assert database.owners() == []
+
+
+def test_error_of_a_refused_commit_that_the_body_swallows_does_not_commit(work: Work, database: SyncDatabase) -> None:
+    def body(session: Session) -> None:
+        add(session, "ann")
+        try:
+            session.commit()
+        except SessionOwnershipError:
+            pass
+        add(session, "bob")
+
+    work.run(body)
+    assert database.recorder.events == OWNED
+    assert database.owners() == ["ann", "bob"]
+
+
+@pytest.mark.parametrize("verb", ["rollback", "close", "invalidate", "reset"])
+def test_body_that_ends_the_transaction_is_refused(work: Work, database: SyncDatabase, verb: str) -> None:
+    def body(session: Session) -> None:
+        add(session, "ann")
+        getattr(session, verb)()
+
+    with pytest.raises(SessionOwnershipError, match="the body ended the transaction"):
+        work.run(body)
+    assert "COMMIT" not in database.recorder.events
+    assert database.owners() == []
+
+
+@pytest.mark.parametrize("verb", ["rollback", "close"])
+def test_body_that_goes_on_after_it_ended_the_transaction_is_refused(work: Work, database: SyncDatabase, verb: str) -> None:
+    def body(session: Session) -> None:
+        add(session, "ann")
+        getattr(session, verb)()
+        add(session, "bob")
+
+    with pytest.raises(SessionOwnershipError):
+        work.run(body)
+    assert database.recorder.events == UNDONE * 2
+    assert database.owners() == []
+
+
+def test_body_that_begins_is_refused_by_sqlalchemy_and_rolled_back(work: Work, database: SyncDatabase) -> None:
+    def body(session: Session) -> None:
+        add(session, "ann")
+        session.begin()
+
+    with pytest.raises(exc.InvalidRequestError, match="already begun"):
+        work.run(body)
+    assert database.recorder.events == UNDONE
+
+
+def test_own_exception_after_a_rollback_is_unchanged(work: Work, database: SyncDatabase) -> None:
+    error = Failure()
+
+    def body(session: Session) -> None:
+        add(session, "ann")
+        session.rollback()
+        raise error
+
+    with pytest.raises(Failure) as caught:
+        work.run(body)
+    assert caught.value is error
+    assert not getattr(error, "__notes__", [])
+    assert database.recorder.events == UNDONE
+
+
+def test_session_may_be_committed_again_once_the_unit_is_over(work: Work, database: SyncDatabase) -> None:
+    session = work.run(lambda session: session)
+    add(session, "ann")
+    session.commit()
+    session.close()
+    assert database.owners() == ["ann"]
+
+
+def test_given_session_may_be_committed_by_the_body(work: Work, database: SyncDatabase) -> None:
+    with database.maker() as session:
+        work.run(lambda session: (add(session, "ann"), session.commit()), session=session)
+    assert database.recorder.events == OWNED
+
+
+@pytest.mark.parametrize("verb", ["commit", "rollback", "close"])
+def test_async_body_that_ends_the_transaction_is_refused(awork: AsyncWork, async_database: AsyncDatabase, verb: str) -> None:
+    async def body(session: AsyncSession) -> None:
+        await aadd(session, "ann")
+        await getattr(session, verb)()
+
+    async def scenario() -> None:
+        with pytest.raises(SessionOwnershipError):
+            await awork.run(body)
+
+    async_database.run(scenario())
+    assert async_database.recorder.events == UNDONE
+    assert async_database.owners() == []
+
+
+def test_body_that_ends_its_savepoint_is_refused(work: Work, database: SyncDatabase) -> None:
+    def body(session: Session) -> None:
+        add(session, "ann")
+        savepoint = session.get_nested_transaction()
+        assert savepoint is not None
+        savepoint.rollback()
+
+    with database.maker() as session:
+        with pytest.raises(SessionOwnershipError, match="the body ended the savepoint"):
+            work.run_nested(body, session=session)
+        assert database.recorder.events == ["CHECKOUT", "BEGIN", "SAVEPOINT", "ROLLBACK TO"]
+
+
+def test_body_that_rolls_everything_back_inside_its_savepoint_is_refused(work: Work, database: SyncDatabase) -> None:
+    with database.maker() as session:
+        with pytest.raises(SessionOwnershipError, match="the body ended the savepoint"):
+            work.run_nested(lambda session: (add(session, "ann"), session.rollback()), session=session)
+        assert database.recorder.transactions == ["BEGIN", "SAVEPOINT", "ROLLBACK TO", "ROLLBACK"]
+
+
+def test_savepoint_of_the_body_that_is_still_open_is_released(work: Work, database: SyncDatabase) -> None:
+    def body(session: Session) -> None:
+        add(session, "ann")
+        session.begin_nested()
+        add(session, "bob")
+
+    with database.maker.begin() as session:
+        work.run_nested(body, session=session)
+    assert database.recorder.transactions == ["BEGIN", "SAVEPOINT", "SAVEPOINT", "RELEASE", "RELEASE", "COMMIT"]
+    assert database.owners() == ["ann", "bob"]
+
+
+# 8. Poisoned transactions
+
+
+def swallowed(session: Session, statement: str = "SELECT nothing FROM nowhere") -> None:
+    try:
+        session.execute(text(statement))
+    except exc.DBAPIError:
+        pass
+
+
+def test_swallowed_statement_error_is_not_committed(work: Work, database: SyncDatabase) -> None:
+    def body(session: Session) -> str:
+        add(session, "ann")
+        swallowed(session)
+        return "fine"
+
+    with pytest.raises(PoisonedTransactionError) as caught:
+        work.run(body)
+    assert isinstance(caught.value.__cause__, exc.DBAPIError)
+    assert "nowhere" in str(caught.value.__cause__)
+    assert database.recorder.events == UNDONE
+    assert database.owners() == []
+
+
+def test_swallowed_flush_error_is_not_committed(work: Work, database: SyncDatabase) -> None:
+    work.open("ann")
+    database.recorder.take()
+
+    def body(session: Session) -> None:
+        session.add(Account(owner="ann"))
+        try:
+            session.flush()
+        except exc.IntegrityError:
+            pass
+
+    with pytest.raises(PoisonedTransactionError) as caught:
+        work.run(body)
+    assert isinstance(caught.value.__cause__, exc.IntegrityError)
+    assert database.recorder.events == UNDONE
+
+
+def test_first_of_many_swallowed_errors_is_the_cause(work: Work) -> None:
+    def body(session: Session) -> None:
+        swallowed(session, "SELECT 1 FROM first_one")
+        swallowed(session, "SELECT 1 FROM second_one")
+
+    with pytest.raises(PoisonedTransactionError) as caught:
+        work.run(body)
+    assert "first_one" in str(caught.value.__cause__)
+
+
+def test_savepoint_that_is_rolled_back_heals(work: Work, database: SyncDatabase) -> None:
+    def body(session: Session) -> None:
+        add(session, "ann")
+        with pytest.raises(exc.DBAPIError), session.begin_nested():
+            session.execute(text("SELECT nothing FROM nowhere"))
+        add(session, "bob")
+
+    work.run(body)
+    assert database.recorder.transactions == ["BEGIN", "SAVEPOINT", "ROLLBACK TO", "COMMIT"]
+    assert database.owners() == ["ann", "bob"]
+
+
+def test_savepoint_around_a_failed_flush_heals(work: Work, database: SyncDatabase) -> None:
+    work.open("ann")
+
+    def body(session: Session) -> None:
+        with pytest.raises(exc.IntegrityError), session.begin_nested():
+            session.add(Account(owner="ann"))
+        add(session, "bob")
+
+    work.run(body)
+    assert database.owners() == ["ann", "bob"]
+
+
+def test_outer_savepoint_heals_what_failed_in_an_inner_one(work: Work, database: SyncDatabase) -> None:
+    def body(session: Session) -> None:
+        add(session, "ann")
+        outer = session.begin_nested()
+        session.begin_nested()
+        swallowed(session)
+        outer.rollback()
+
+    work.run(body)
+    assert database.owners() == ["ann"]
+
+
+def test_nested_call_that_fails_heals(work: Work, database: SyncDatabase) -> None:
+    def body(session: Session) -> None:
+        add(session, "ann")
+        with pytest.raises(exc.DBAPIError):
+            work.run_nested(lambda session: session.execute(text("SELECT nothing FROM nowhere")), session=session)
+
+    work.run(body)
+    assert database.owners() == ["ann"]
+
+
+def test_savepoint_that_is_not_the_sessions_own_does_not_heal(work: Work, database: SyncDatabase) -> None:
+    def body(session: Session) -> None:
+        add(session, "ann")
+        with pytest.raises(exc.DBAPIError), session.connection().begin_nested():
+            session.execute(text("SELECT nothing FROM nowhere"))
+
+    with pytest.raises(PoisonedTransactionError):
+        work.run(body)
+    assert database.owners() == []
+
+
+def test_savepoint_that_began_after_the_error_does_not_heal(work: Work, sqlite: SyncDatabase) -> None:
+    work.session_factory = sqlite.maker  # PostgreSQL takes no SAVEPOINT then
+
+    def body(session: Session) -> None:
+        add(session, "ann")
+        swallowed(session)
+        session.begin_nested().rollback()
+
+    with pytest.raises(PoisonedTransactionError):
+        work.run(body)
+    assert sqlite.owners() == []
+
+
+def test_released_savepoint_does_not_heal(work: Work, sqlite: SyncDatabase) -> None:
+    work.session_factory = sqlite.maker  # PostgreSQL takes no RELEASE then
+
+    def body(session: Session) -> None:
+        with session.begin_nested():
+            swallowed(session)
+
+    with pytest.raises(PoisonedTransactionError):
+        work.run(body)
+    assert sqlite.recorder.transactions == ["BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK"]
+
+
+def test_statement_error_that_leaves_the_body_is_unchanged(work: Work, database: SyncDatabase) -> None:
+    with pytest.raises(exc.DBAPIError) as caught:
+        work.run(lambda session: session.execute(text("SELECT nothing FROM nowhere")))
+    assert not getattr(caught.value, "__notes__", [])
+    assert database.recorder.events == UNDONE
+
+
+def test_statement_error_in_a_given_session_is_the_callers_business(work: Work, database: SyncDatabase) -> None:
+    with database.maker() as session:
+        work.run(swallowed, session=session)
+        assert database.recorder.events == JOINED
+
+
+def test_error_outside_of_units_is_no_ones_business(database: SyncDatabase) -> None:
+    with database.engine.connect() as connection, pytest.raises(exc.DBAPIError):
+        connection.execute(text("SELECT nothing FROM nowhere"))
+
+
+def test_async_swallowed_statement_error_is_not_committed(awork: AsyncWork, async_database: AsyncDatabase) -> None:
+    async def body(session: AsyncSession) -> None:
+        await aadd(session, "ann")
+        try:
+            await session.execute(text("SELECT nothing FROM nowhere"))
+        except exc.DBAPIError:
+            pass
+
+    async def scenario() -> None:
+        with pytest.raises(PoisonedTransactionError):
+            await awork.run(body)
+
+    async_database.run(scenario())
+    assert async_database.recorder.events == UNDONE
+    assert async_database.owners() == []
+
+
+def test_async_savepoint_that_is_rolled_back_heals(awork: AsyncWork, async_database: AsyncDatabase) -> None:
+    async def body(session: AsyncSession) -> None:
+        await aadd(session, "ann")
+        with pytest.raises(exc.DBAPIError):
+            async with session.begin_nested():
+                await session.execute(text("SELECT nothing FROM nowhere"))
+
+    async_database.run(awork.run(body))
+    assert async_database.recorder.transactions == ["BEGIN", "SAVEPOINT", "ROLLBACK TO", "COMMIT"]
+    assert async_database.owners() == ["ann"]
+
+
+def test_lost_connection_is_not_healed_by_a_savepoint(work: Work, postgres: SyncDatabase) -> None:
+    work.session_factory = postgres.maker
+
+    def body(session: Session) -> None:
+        add(session, "ann")
+        savepoint = session.begin_nested()
+        swallowed(session, "SELECT pg_terminate_backend(pg_backend_pid())")
+        try:
+            savepoint.rollback()
+        except exc.SQLAlchemyError:
+            pass
+
+    with pytest.raises(PoisonedTransactionError) as caught:
+        work.run(body)
+    assert isinstance(caught.value.__cause__, exc.OperationalError)
+    assert postgres.owners() == []

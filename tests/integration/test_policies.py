@@ -1,0 +1,803 @@
+"""Propagation, read-only, isolation level and dry runs, on real transactions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event, exc, insert, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session, sessionmaker
+
+from session_aware import (
+    NEW_SESSION,
+    PolicyConflictError,
+    Propagation,
+    PropagationError,
+    SessionOwnershipError,
+    auto_session_ctx,
+    auto_session_func,
+    configure,
+)
+from tests.databases import AsyncDatabase, Databases, SyncDatabase
+from tests.ledger import Account
+from tests.services import JOINED, NOTHING, OWNED, UNDONE, Accounts, AsyncAccounts, Failure, aadd, add
+
+SERIALIZABLE = "SERIALIZABLE"
+
+
+class Required(Accounts, propagation=Propagation.REQUIRED):
+    """Joins or owns."""
+
+
+class RequiresNew(Accounts, propagation=Propagation.REQUIRES_NEW):
+    """Always owns."""
+
+
+class Nested(Accounts, propagation=Propagation.NESTED):
+    """A savepoint, or owns."""
+
+
+class Mandatory(Accounts, propagation=Propagation.MANDATORY):
+    """Never owns."""
+
+
+class AsyncNested(AsyncAccounts, propagation=Propagation.NESTED):
+    """A savepoint, or owns."""
+
+
+class AsyncMandatory(AsyncAccounts, propagation=Propagation.MANDATORY):
+    """Never owns."""
+
+
+def on(database: SyncDatabase, service: type[Accounts]) -> Accounts:
+    made = service()
+    made.session_factory = database.maker
+    return made
+
+
+# Propagation
+
+
+@pytest.mark.parametrize("service", [Required, RequiresNew, Nested])
+def test_every_propagation_but_mandatory_owns_without_a_session(service: type[Accounts], database: SyncDatabase) -> None:
+    on(database, service).open("ann")
+    assert database.recorder.events == OWNED
+
+
+def test_mandatory_without_a_session_is_refused_before_anything_happens(database: SyncDatabase) -> None:
+    accounts = on(database, Mandatory)
+    for call in (accounts.open, accounts.static, accounts.of_class):
+        with pytest.raises(PropagationError):
+            call("ann")
+    with pytest.raises(PropagationError):
+        list(accounts.stream("ann"))
+    with pytest.raises(PropagationError):
+        accounts.opened("ann")
+    assert database.recorder.events == NOTHING
+
+
+@pytest.mark.parametrize("service", [Required, Mandatory])
+def test_required_and_mandatory_join_a_given_session(service: type[Accounts], database: SyncDatabase) -> None:
+    with database.maker() as session:
+        on(database, service).open("ann", session=session)
+        assert database.recorder.events == JOINED
+
+
+def test_requires_new_with_a_session_is_refused_before_anything_happens(database: SyncDatabase) -> None:
+    with database.maker() as session, pytest.raises(PropagationError):
+        on(database, RequiresNew).open("ann", session=session)
+    assert database.recorder.events == NOTHING
+
+
+def test_nested_sets_a_savepoint_in_a_given_session(database: SyncDatabase) -> None:
+    accounts = on(database, Nested)
+    with database.maker.begin() as session:
+        assert accounts.open("ann", session=session) in session
+    assert database.recorder.transactions == ["BEGIN", "SAVEPOINT", "RELEASE", "COMMIT"]
+    assert database.owners() == ["ann"]
+
+
+def test_nested_that_fails_undoes_its_part_only(database: SyncDatabase) -> None:
+    accounts = on(database, Nested)
+    with database.maker.begin() as session:
+        add(session, "ann")
+        with pytest.raises(Failure):
+            accounts.open("bad", session=session)
+        accounts.open("bob", session=session)
+    assert database.recorder.transactions == [
+        "BEGIN",
+        *("SAVEPOINT", "ROLLBACK TO"),
+        *("SAVEPOINT", "RELEASE"),
+        "COMMIT",
+    ]
+    assert database.owners() == ["ann", "bob"]
+
+
+def test_nested_inside_nested_has_its_own_savepoint(database: SyncDatabase) -> None:
+    class Here(Nested):
+        def both(self, *, session: Session = NEW_SESSION) -> None:
+            self.open("ann", session=session)
+            with pytest.raises(Failure):
+                self.open("bad", session=session)
+
+    with database.maker.begin() as session:
+        Here().both(session=session)
+    assert database.recorder.transactions == [
+        "BEGIN",
+        "SAVEPOINT",
+        *("SAVEPOINT", "RELEASE"),
+        *("SAVEPOINT", "ROLLBACK TO"),
+        "RELEASE",
+        "COMMIT",
+    ]
+    assert database.owners() == ["ann"]
+
+
+def test_nested_does_not_end_the_transaction_that_it_begins(database: SyncDatabase) -> None:
+    with database.maker() as session:
+        on(database, Nested).open("ann", session=session)
+        assert session.in_transaction()
+        assert not session.in_nested_transaction()
+    assert database.recorder.transactions == ["BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK"]
+    assert database.owners() == []
+
+
+def test_nested_whose_rollback_fails_says_so_on_the_error(postgres: SyncDatabase) -> None:
+    class Here(Nested):
+        def die(self, *, session: Session = NEW_SESSION) -> None:
+            session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    with postgres.maker() as session:
+        with pytest.raises(exc.OperationalError) as caught:
+            Here().die(session=session)
+        assert [note.partition(" (")[0] for note in getattr(caught.value, "__notes__", [])] in (
+            [],
+            ["session-aware: rolling back the savepoint of Here.die failed as well"],
+        )
+        session.rollback()
+
+
+def test_nested_call_from_an_owned_body_is_a_savepoint_of_its_transaction(database: SyncDatabase) -> None:
+    class Here(Accounts, session_factory=database.maker):
+        def both(self, *, session: Session = NEW_SESSION) -> None:
+            add(session, "ann")
+            with pytest.raises(Failure):
+                Nested().open("bad", session=session)
+
+    Here().both()
+    assert database.recorder.transactions == ["BEGIN", "SAVEPOINT", "ROLLBACK TO", "COMMIT"]
+    assert database.owners() == ["ann"]
+
+
+def test_async_propagation(async_database: AsyncDatabase) -> None:
+    accounts = AsyncNested()
+    accounts.async_session_factory = async_database.maker
+
+    async def scenario() -> None:
+        async with async_database.maker.begin() as session:
+            await accounts.open("ann", session=session)
+            with pytest.raises(Failure):
+                await accounts.open("bad", session=session)
+        with pytest.raises(PropagationError):
+            await AsyncMandatory().open("bob")
+
+    async_database.run(scenario())
+    assert async_database.recorder.transactions == [
+        "BEGIN",
+        *("SAVEPOINT", "RELEASE"),
+        *("SAVEPOINT", "ROLLBACK TO"),
+        "COMMIT",
+    ]
+    assert async_database.owners() == ["ann"]
+
+
+def test_policy_of_the_method_comes_before_the_class_and_the_class_before_configure(database: SyncDatabase) -> None:
+    class Here(Mandatory):
+        @auto_session_func(propagation=Propagation.REQUIRED)
+        def free(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+            return add(session, owner)
+
+    configure(propagation=Propagation.REQUIRES_NEW, session_factory=database.maker)
+    Here().free("ann")
+    with pytest.raises(PropagationError, match="MANDATORY"):
+        Here().open("bob")
+    with database.maker() as session, pytest.raises(PropagationError, match="REQUIRES_NEW"):
+        Accounts().open("bob", session=session)
+    assert database.owners() == ["ann"]
+
+
+def test_class_that_says_nothing_inherits_the_policy_of_its_bases(database: SyncDatabase) -> None:
+    class Below(Mandatory, session_factory=database.maker):
+        """Says nothing of propagation."""
+
+    class Again(Below, propagation=Propagation.REQUIRED):
+        """Takes it back."""
+
+    with pytest.raises(PropagationError):
+        Below().open("ann")
+    assert Again().open("ann").owner == "ann"
+
+
+def test_policy_is_that_of_the_class_through_which_a_static_method_is_reached(database: SyncDatabase) -> None:
+    configure(session_factory=database.maker)
+    with pytest.raises(PropagationError):
+        Mandatory.static("ann")
+    assert Accounts.static("ann").owner == "ann"
+
+
+def test_configured_policy_is_taken_back(database: SyncDatabase) -> None:
+    accounts = on(database, Accounts)
+    configure(propagation=Propagation.MANDATORY)
+    with pytest.raises(PropagationError):
+        accounts.open("ann")
+    configure(propagation=None)
+    accounts.open("ann")
+    assert database.recorder.events == OWNED
+
+
+# Read-only
+
+
+class Reading(Accounts, read_only=True):
+    """Reads; what writes is refused."""
+
+    def count(self, *, session: Session = NEW_SESSION) -> int:
+        return len(session.scalars(select(Account)).all())
+
+    def all(self, *, session: Session = NEW_SESSION) -> list[Account]:
+        return list(session.scalars(select(Account)))
+
+    def core(self, *, session: Session = NEW_SESSION) -> None:
+        session.execute(insert(Account).values(owner="ann"))
+
+    def core_update(self, *, session: Session = NEW_SESSION) -> None:
+        session.execute(update(Account).values(balance=1))
+
+    def unflushed(self, *, session: Session = NEW_SESSION) -> None:
+        session.add(Account(owner="ann"))
+
+    def ends(self, verb: str, *, session: Session = NEW_SESSION) -> None:
+        session.scalars(select(Account)).all()
+        getattr(session, verb)()
+
+    def numbers(self, *, session: Session = NEW_SESSION) -> Iterator[str]:
+        yield from session.scalars(select(Account.owner))
+
+
+def test_read_only_reads_and_never_commits(database: SyncDatabase) -> None:
+    on(database, Accounts).open("ann")
+    database.recorder.take()
+    reading = on(database, Reading)
+    assert [account.owner for account in reading.all()] == ["ann"]  # type: ignore[attr-defined] # of Reading
+    assert database.recorder.events == UNDONE
+
+
+def test_flush_of_changes_in_a_read_only_unit_is_refused(database: SyncDatabase) -> None:
+    reading = Reading()
+    reading.session_factory = database.maker
+    for call in (lambda: reading.open("ann"), reading.unflushed):
+        with pytest.raises(PolicyConflictError):
+            call()
+        assert database.recorder.take() == UNDONE
+    assert database.owners() == []
+
+
+def test_changed_and_deleted_objects_are_refused_and_untouched_ones_are_not(database: SyncDatabase) -> None:
+    on(database, Accounts).open("ann")
+
+    class Here(Reading, session_factory=database.maker):
+        def touch(self, *, session: Session = NEW_SESSION) -> None:
+            account = session.scalars(select(Account)).one()
+            account.owner = "ann"  # the same value
+            session.flush()
+
+        def change(self, *, session: Session = NEW_SESSION) -> None:
+            session.scalars(select(Account)).one().owner = "bob"
+
+        def delete(self, *, session: Session = NEW_SESSION) -> None:
+            session.delete(session.scalars(select(Account)).one())
+
+    Here().touch()
+    for call in (Here().change, Here().delete):
+        with pytest.raises(PolicyConflictError):
+            call()
+    assert database.owners() == ["ann"]
+
+
+def test_statements_that_write_are_refused_by_the_database(database: SyncDatabase) -> None:
+    reading = Reading()
+    reading.session_factory = database.maker
+    for call in (reading.core, reading.core_update):
+        with pytest.raises(exc.DBAPIError, match=r"read-?only"):
+            call()
+    assert database.owners() == []
+
+
+def test_connection_can_write_again_after_a_read_only_unit(database: SyncDatabase) -> None:
+    reading = Reading()
+    reading.session_factory = database.maker
+    reading.count()
+    with pytest.raises(exc.DBAPIError):
+        reading.core()
+    with pytest.raises(PolicyConflictError):
+        reading.open("bob")
+    assert list(reading.numbers()) == []
+    on(database, Accounts).open("ann")
+    assert database.owners() == ["ann"]
+
+
+@pytest.mark.parametrize("verb", ["rollback", "close"])
+def test_connection_can_write_again_after_the_body_ended_the_transaction(database: SyncDatabase, verb: str) -> None:
+    reading = Reading()
+    reading.session_factory = database.maker
+    with pytest.raises(SessionOwnershipError) as caught:
+        reading.ends(verb)
+    assert not getattr(caught.value, "__notes__", [])
+    on(database, Accounts).open("ann")
+    assert database.owners() == ["ann"]
+
+
+def test_connection_can_write_again_after_the_body_invalidated_it(database: SyncDatabase) -> None:
+    reading = Reading()
+    reading.session_factory = database.maker
+    with pytest.raises(SessionOwnershipError):
+        reading.ends("invalidate")
+    on(database, Accounts).open("ann")
+    assert database.owners() == ["ann"]
+
+
+def test_read_only_joins_a_writing_session_without_touching_it(database: SyncDatabase) -> None:
+    with database.maker() as session:
+        Reading().core(session=session)
+        session.commit()
+    assert database.owners() == ["ann"]
+
+
+def test_read_only_begins_in_a_transaction_that_the_factory_began(database: SyncDatabase) -> None:
+    def factory() -> Session:
+        session = database.maker()
+        session.execute(text("SELECT 1"))
+        return session
+
+    class Here(Reading, session_factory=factory):
+        """Begins in its factory."""
+
+    assert Here().count() == 0
+    with pytest.raises(exc.DBAPIError, match=r"read-?only"):
+        Here().core()
+    with pytest.raises(PolicyConflictError):
+        Here().open("ann")
+    on(database, Accounts).open("ann")
+    assert database.owners() == ["ann"]
+
+
+def test_read_factory_serves_read_only_units(databases: Databases) -> None:
+    primary, replica = databases.sync("sqlite", name="primary"), databases.sync("sqlite", name="replica")
+
+    class Here(Accounts, session_factory=primary.maker, read_session_factory=replica.maker):
+        @auto_session_func(read_only=True)
+        def owners(self, *, session: Session = NEW_SESSION) -> list[str]:
+            return list(session.scalars(select(Account.owner)))
+
+    Here().open("ann")
+    assert Here().owners() == []
+    assert primary.recorder.events == OWNED
+    assert replica.recorder.events == UNDONE
+
+
+class AsyncReading(AsyncAccounts, read_only=True):
+    """Reads; what writes is refused."""
+
+    async def owners(self, *, session: AsyncSession = NEW_SESSION) -> list[str]:
+        return list(await session.scalars(select(Account.owner)))
+
+    async def core(self, *, session: AsyncSession = NEW_SESSION) -> None:
+        await session.execute(insert(Account).values(owner="ann"))
+
+    async def ends(self, *, session: AsyncSession = NEW_SESSION) -> None:
+        await session.execute(select(Account))
+        await session.rollback()
+
+
+def test_async_read_only(async_database: AsyncDatabase) -> None:
+    reading = AsyncReading()
+    reading.async_session_factory = async_database.maker
+
+    async def scenario() -> None:
+        assert await reading.owners() == []
+        assert async_database.recorder.take() == UNDONE
+        with pytest.raises(exc.DBAPIError, match=r"read-?only"):
+            await reading.core()
+        with pytest.raises(PolicyConflictError):
+            await reading.open("ann")
+        with pytest.raises(SessionOwnershipError):
+            await reading.ends()
+        writing = AsyncAccounts()
+        writing.async_session_factory = async_database.maker
+        await writing.open("ann")
+
+    async_database.run(scenario())
+    assert async_database.owners() == ["ann"]
+
+
+def test_async_read_factory_serves_read_only_units(databases: Databases) -> None:
+    replica = databases.asynchronous("aiosqlite", name="replica")
+
+    class Here(AsyncReading, async_read_session_factory=replica.maker):
+        """Has a replica alone."""
+
+    assert replica.run(Here().owners()) == []
+    assert replica.recorder.events == UNDONE
+
+
+# Isolation level
+
+
+class Strict(Accounts, isolation_level=SERIALIZABLE):
+    """Runs serializable."""
+
+    def level(self, *, session: Session = NEW_SESSION) -> str:
+        return str(session.connection().get_isolation_level())
+
+
+def test_owned_transaction_runs_at_its_level_and_the_next_one_at_the_engines(postgres: SyncDatabase) -> None:
+    class Loose(Strict):
+        @auto_session_func
+        def default(self, *, session: Session = NEW_SESSION) -> str:
+            return str(session.connection().get_isolation_level())
+
+    class Other(Accounts, session_factory=postgres.maker):
+        def level(self, *, session: Session = NEW_SESSION) -> str:
+            return str(session.connection().get_isolation_level())
+
+    strict = Strict()
+    strict.session_factory = postgres.maker
+    assert strict.level() == SERIALIZABLE
+    assert Other().level() == "READ COMMITTED"
+    assert postgres.recorder.events == OWNED * 2
+
+
+def test_level_works_on_sqlite(sqlite: SyncDatabase) -> None:
+    strict = Strict()
+    strict.session_factory = sqlite.maker
+    assert strict.level() == SERIALIZABLE
+    strict.open("ann")
+    assert sqlite.owners() == ["ann"]
+
+
+def test_joining_a_transaction_of_another_level_is_a_conflict(postgres: SyncDatabase) -> None:
+    with postgres.maker() as session:
+        with pytest.raises(PolicyConflictError):
+            Strict().open("ann", session=session)
+        session.rollback()
+        session.connection(execution_options={"isolation_level": SERIALIZABLE})
+        assert Strict().open("ann", session=session) in session
+        session.commit()
+    assert postgres.owners() == ["ann"]
+
+
+def test_joining_checks_every_kind_of_callable(postgres: SyncDatabase) -> None:
+    with postgres.maker() as session:
+        with pytest.raises(PolicyConflictError):
+            list(Strict().stream("ann", session=session))
+        with pytest.raises(PolicyConflictError), Strict().opened("ann", session=session):
+            pytest.fail("the block was entered")
+        with pytest.raises(PolicyConflictError), auto_session_ctx(session, isolation_level=SERIALIZABLE):
+            pytest.fail("the block was entered")
+    assert postgres.recorder.transactions == ["BEGIN", "ROLLBACK"]
+
+
+def test_joining_at_the_same_level_is_left_to_the_caller(postgres: SyncDatabase) -> None:
+    with postgres.maker() as session:
+        session.connection(execution_options={"isolation_level": SERIALIZABLE})
+        with pytest.raises(Failure):
+            Strict().open("bad", session=session)
+        assert [account.owner for account in Strict().stream("ann", session=session)] == ["ann"]
+        assert postgres.recorder.events == JOINED
+
+
+def test_nested_checks_the_level_before_the_savepoint(postgres: SyncDatabase) -> None:
+    class Here(Strict, propagation=Propagation.NESTED):
+        """Both."""
+
+    with postgres.maker() as session:
+        with pytest.raises(PolicyConflictError):
+            Here().open("ann", session=session)
+        assert postgres.recorder.transactions == ["BEGIN"]
+
+
+def test_factory_that_begins_at_another_level_is_a_conflict(postgres: SyncDatabase) -> None:
+    def factory() -> Session:
+        session = postgres.maker()
+        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        return session
+
+    class Here(Strict, session_factory=factory):
+        """Begins in its factory."""
+
+    class There(Accounts, session_factory=factory, isolation_level="REPEATABLE READ"):
+        """Agrees with its factory."""
+
+    with pytest.raises(PolicyConflictError):
+        Here().open("ann")
+    assert postgres.recorder.take() == UNDONE
+    There().open("ann")
+    assert postgres.recorder.events == OWNED
+
+
+def test_async_level(async_postgres: AsyncDatabase) -> None:
+    class Here(AsyncAccounts, isolation_level=SERIALIZABLE, async_session_factory=async_postgres.maker):
+        async def level(self, *, session: AsyncSession = NEW_SESSION) -> str:
+            return str(await (await session.connection()).get_isolation_level())
+
+        async def names(self, *, session: AsyncSession = NEW_SESSION) -> AsyncIterator[str]:
+            yield "ann"
+
+    async def scenario() -> None:
+        assert await Here().level() == SERIALIZABLE
+        async with async_postgres.maker() as session:
+            with pytest.raises(PolicyConflictError):
+                await Here().level(session=session)
+            with pytest.raises(PolicyConflictError):
+                [name async for name in Here().names(session=session)]
+
+    async_postgres.run(scenario())
+    assert async_postgres.recorder.transactions == ["BEGIN", "COMMIT", "BEGIN", "ROLLBACK"]
+
+
+# Dry runs
+
+
+class Rehearsed(Accounts):
+    """Can be run without a commit."""
+
+    def deposit(self, owner: str, *, is_commit: bool = True, session: Session = NEW_SESSION) -> Account:
+        return add(session, owner)
+
+    def rehearse(self, owner: str, *, is_commit: bool = False, session: Session = NEW_SESSION) -> Account:
+        return add(session, owner)
+
+    def tell(self, *, is_commit: bool = True, session: Session = NEW_SESSION) -> bool:
+        return is_commit
+
+    def deposits(self, *owners: str, is_commit: bool = True, session: Session = NEW_SESSION) -> Iterator[Account]:
+        for owner in owners:
+            yield add(session, owner)
+
+    def late(self, *, is_commit: bool = True, session: Session = NEW_SESSION) -> Account:
+        account = Account(owner="ann")
+        session.add(account)
+        return account
+
+
+@pytest.fixture
+def rehearsed(database: SyncDatabase) -> Rehearsed:
+    made = Rehearsed()
+    made.session_factory = database.maker
+    return made
+
+
+def test_dry_run_is_rolled_back_and_its_result_is_readable(rehearsed: Rehearsed, database: SyncDatabase) -> None:
+    account = rehearsed.deposit("ann", is_commit=False)
+    assert (account.owner, account.balance, account.id > 0) == ("ann", 0, True)
+    assert database.recorder.events == UNDONE
+    assert database.owners() == []
+
+
+def test_dry_run_sends_what_the_body_did_not_flush(rehearsed: Rehearsed, database: SyncDatabase) -> None:
+    assert rehearsed.late(is_commit=False).id > 0
+    assert database.recorder.events == UNDONE
+    rehearsed.late()
+    with pytest.raises(exc.IntegrityError):
+        rehearsed.late(is_commit=False)
+    assert database.owners() == ["ann"]
+
+
+def test_commit_is_what_the_default_says(rehearsed: Rehearsed, database: SyncDatabase) -> None:
+    rehearsed.deposit("ann")
+    rehearsed.rehearse("bob")
+    rehearsed.rehearse("cid", is_commit=True)
+    assert database.owners() == ["ann", "cid"]
+
+
+def test_is_commit_arrives_in_the_body_in_both_modes(rehearsed: Rehearsed, database: SyncDatabase) -> None:
+    with database.maker() as session:
+        for value in (True, False):
+            assert rehearsed.tell(is_commit=value) is value
+            assert rehearsed.tell(is_commit=value, session=session) is value
+
+
+def test_dry_run_in_a_given_session_is_left_to_its_caller(rehearsed: Rehearsed, database: SyncDatabase) -> None:
+    with database.maker() as session:
+        rehearsed.deposit("ann", is_commit=False, session=session)
+        session.commit()
+    assert database.owners() == ["ann"]
+
+
+def test_dry_run_of_a_stream_is_rolled_back(rehearsed: Rehearsed, database: SyncDatabase) -> None:
+    assert [account.owner for account in rehearsed.deposits("ann", "bob", is_commit=False)] == ["ann", "bob"]
+    assert database.recorder.events == UNDONE
+
+
+def test_dry_run_that_fails_is_rolled_back(rehearsed: Rehearsed, database: SyncDatabase) -> None:
+    with pytest.raises(Failure):
+        rehearsed.deposit("bad", is_commit=False)
+    assert database.recorder.events == UNDONE
+
+
+def test_async_dry_run(async_database: AsyncDatabase) -> None:
+    class Here(AsyncAccounts, async_session_factory=async_database.maker):
+        async def deposit(self, owner: str, *, is_commit: bool = True, session: AsyncSession = NEW_SESSION) -> Account:
+            return await aadd(session, owner)
+
+    account = async_database.run(Here().deposit("ann", is_commit=False))
+    assert (account.owner, account.balance) == ("ann", 0)
+    assert async_database.recorder.events == UNDONE
+
+
+# What users' factories do
+
+
+def test_factory_that_sets_a_tenant_has_begun_already(postgres: SyncDatabase) -> None:
+    def factory() -> Session:
+        session = postgres.maker()
+        session.execute(text("SET LOCAL application_name = 'tenant 7'"))
+        return session
+
+    class Here(Accounts, session_factory=factory):
+        def tenant(self, *, session: Session = NEW_SESSION) -> Any:
+            return session.scalar(text("SHOW application_name"))
+
+        def swallow(self, *, session: Session = NEW_SESSION) -> None:
+            with pytest.raises(exc.DBAPIError):
+                session.execute(text("SELECT nothing"))
+
+    assert Here().tenant() == "tenant 7"
+    assert postgres.recorder.take() == OWNED
+    with pytest.raises(Failure):
+        Here().open("bad")
+    assert postgres.recorder.take() == UNDONE
+    with pytest.raises(Exception, match="swallowed"):
+        Here().swallow()
+    assert postgres.recorder.events == UNDONE
+
+
+def test_async_factory_that_has_begun_already(async_database: AsyncDatabase) -> None:
+    def factory() -> AsyncSession:
+        session = async_database.maker()
+        session.sync_session.begin()
+        return session
+
+    class Here(AsyncAccounts, async_session_factory=factory):
+        """Begins in its factory."""
+
+    async def scenario() -> None:
+        await Here().open("ann")
+        with pytest.raises(Failure):
+            await Here().open("bad")
+
+    async_database.run(scenario())
+    assert async_database.recorder.events == OWNED + UNDONE
+
+
+@pytest.fixture
+def outer(database: SyncDatabase) -> Iterator[Connection]:
+    with database.engine.connect() as connection, connection.begin() as transaction:
+        yield connection
+        transaction.rollback()
+
+
+def test_session_of_an_outer_connection_keeps_to_a_savepoint_of_it(outer: Connection, database: SyncDatabase) -> None:
+    class Here(Accounts, session_factory=sessionmaker(outer, join_transaction_mode="create_savepoint")):
+        """Runs in a test's own transaction."""
+
+    Here().open("ann")
+    with pytest.raises(Failure):
+        Here().open("bad")
+    assert outer.scalars(select(Account.owner)).all() == ["ann"]
+    assert database.recorder.events == [
+        *JOINED,
+        *("SAVEPOINT", "RELEASE"),
+        *("SAVEPOINT", "ROLLBACK TO"),
+    ]
+    assert database.owners() == []
+
+
+def test_policies_hold_in_a_session_of_an_outer_connection(outer: Connection) -> None:
+    maker = sessionmaker(outer, join_transaction_mode="create_savepoint")
+
+    class Here(Reading, session_factory=maker):
+        """Reads in a test's own transaction."""
+
+    class Writing(Accounts, session_factory=maker):
+        """Writes in it."""
+
+    level = outer.get_isolation_level()
+
+    class There(Accounts, session_factory=maker, isolation_level=level):
+        """Has its level."""
+
+    class Elsewhere(Accounts, session_factory=maker, isolation_level="READ UNCOMMITTED"):
+        """Has another."""
+
+    assert Here().count() == 0
+    with pytest.raises(exc.DBAPIError, match=r"read-?only"):
+        Here().core()
+    Writing().open("ann")
+    There().open("bob")
+    with pytest.raises(PolicyConflictError):
+        Elsewhere().open("cid")
+    assert outer.scalars(select(Account.owner).order_by(Account.owner)).all() == ["ann", "bob"]
+
+
+def test_session_with_two_engines_commits_and_rolls_back_both(databases: Databases) -> None:
+    one, two = databases.sync("sqlite", name="one"), databases.sync("sqlite", name="two")
+
+    class Here(Accounts, session_factory=sessionmaker(binds={Account: one.engine})):
+        def both(self, owner: str, *, session: Session = NEW_SESSION) -> None:
+            add(session, owner)
+            session.execute(
+                text("INSERT INTO account (owner, balance) VALUES (:owner, 0)"),
+                {"owner": owner},
+                bind_arguments={"bind": two.engine},
+            )
+
+        def swallow(self, *, session: Session = NEW_SESSION) -> None:
+            self.both("bob", session=session)
+            with pytest.raises(exc.DBAPIError):
+                session.execute(text("SELECT nothing"), bind_arguments={"bind": two.engine})
+
+    Here().both("ann")
+    assert (one.owners(), two.owners()) == (["ann"], ["ann"])
+    with pytest.raises(Failure):
+        Here().both("bad")
+    with pytest.raises(Exception, match="swallowed"):
+        Here().swallow()
+    assert (one.owners(), two.owners()) == (["ann"], ["ann"])
+    assert one.recorder.transactions == ["BEGIN", "COMMIT", "BEGIN", "ROLLBACK", "BEGIN", "ROLLBACK"]
+
+
+def test_factory_that_begins_without_a_default_engine_is_taken(sqlite: SyncDatabase) -> None:
+    maker = sessionmaker(binds={Account: sqlite.engine})
+
+    def factory() -> Session:
+        session = maker()
+        session.begin()
+        return session
+
+    class Here(Accounts, session_factory=factory):
+        """Has no default engine."""
+
+    Here().open("ann")
+    assert sqlite.recorder.events == OWNED
+
+
+def test_shared_session_is_refused_and_left_alone(database: SyncDatabase) -> None:
+    shared = database.maker()
+
+    class Here(Accounts, session_factory=lambda: shared):
+        def twice(self, *, session: Session = NEW_SESSION) -> None:
+            add(session, "ann")
+            with pytest.raises(Exception, match="returned a session that .*twice is using"), pytest.warns(UserWarning):
+                self.open("bob")
+
+    Here().twice()
+    assert database.recorder.events == OWNED
+    assert database.owners() == ["ann"]
+
+
+def test_users_own_events_see_the_owned_session(database: SyncDatabase) -> None:
+    seen: list[str] = []
+    maker = sessionmaker(database.engine, class_=type("Traced", (Session,), {}))
+    event.listen(maker.class_, "after_commit", lambda _: seen.append("commit"))
+    event.listen(maker.class_, "after_rollback", lambda _: seen.append("rollback"))
+
+    class Here(Accounts, session_factory=maker):
+        """Has sessions of its own class."""
+
+    Here().open("ann")
+    with pytest.raises(Failure):
+        Here().open("bad")
+    assert seen == ["commit", "rollback"]
