@@ -41,8 +41,8 @@ async def _finish(task: asyncio.Future[None], cancelled: asyncio.CancelledError)
         task.cancel()
         task.add_done_callback(_consume)
         cancelled.add_note(
-            f"session-aware: the database did not answer within {GRACE_SECONDS:g} s of the cancellation, so the outcome is "
-            "unknown; the connection was given up."
+            f"session-aware: the database did not answer within {GRACE_SECONDS:g} s of the cancellation; the connection was "
+            "given up."
         )
     elif not task.cancelled() and (failure := task.exception()) is not None:
         cancelled.add_note(f"session-aware: what was waited for failed ({type(failure).__name__}: {failure}).")

@@ -206,7 +206,7 @@ def test_method_can_be_called_through_the_class(kind: str, sqlite: SyncDatabase)
 
 def test_arguments_arrive_as_they_were_passed(sqlite: SyncDatabase) -> None:
     class Here(Accounts, session_factory=sqlite.maker):
-        def echo(  # noqa: PLR0913 - every kind of parameter
+        def echo(
             self, a: int, /, b: int, c: int = 3, *args: int, d: int = 4, session: Any = NEW_SESSION, **kwargs: int
         ) -> tuple[Any, ...]:
             return a, b, c, args, d, kwargs
