@@ -93,10 +93,11 @@ class SessionAwareService:
     __module__ = "session_aware"
     __slots__ = ()
 
-    session_factory: SessionFactory[Session] | None = None
-    async_session_factory: AsyncSessionFactory[AsyncSession] | None = None
-    read_session_factory: SessionFactory[Session] | None = None
-    async_read_session_factory: AsyncSessionFactory[AsyncSession] | None = None
+    # Without values: a dataclass would take them for the defaults of fields of these names.
+    session_factory: SessionFactory[Session] | None
+    async_session_factory: AsyncSessionFactory[AsyncSession] | None
+    read_session_factory: SessionFactory[Session] | None
+    async_read_session_factory: AsyncSessionFactory[AsyncSession] | None
     __session_policy__: ClassVar[SessionPolicy] = SessionPolicy()
 
     def __init_subclass__(
