@@ -61,14 +61,12 @@ def with_type_parameters(func: FuncItem, lookup: Lookup) -> Lookup:
     return (lambda name: bounds.get(name) or lookup(name)) if bounds else lookup
 
 
-def session_type(annotation: Type | None, lookup: Lookup) -> SessionType | None:
-    """Return what is said about a session, or None if the annotation is missing, unclear or about something else.
+def session_type(annotation: Type, lookup: Lookup) -> SessionType | None:
+    """Return what is said about a session, or None if the annotation is unclear or about something else.
 
     Raises:
         NotReadyError: mypy has not bound a name of the annotation yet.
     """
-    if annotation is None:
-        return None
     types = list(_alternatives(annotation, lookup))
     sessions = [typ for typ in types if not isinstance(typ, NoneType)]
     if len(sessions) != 1 or not isinstance(sessions[0], Instance):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mypy.nodes import ARG_NAMED, ARG_NAMED_OPT, FuncDef
-from mypy.types import CallableType, FunctionLike, Overloaded, Type, get_proper_type
+from mypy.types import CallableType, FunctionLike, Type, get_proper_type
 
 from session_aware.mypy_plugin._annotations import session_type, unknown, with_type_parameters
 
@@ -80,21 +80,14 @@ def _set_kind(found: Parameter, kind: ArgKind) -> None:
 
 
 def optional_for_callers(typ: Type) -> Type:
-    """Return the type of a decorated callable with ``session`` optional. Other types are returned as they are."""
-    proper = get_proper_type(typ)
-    if isinstance(proper, Overloaded):
-        items = [_optional(item) for item in proper.items]
-        return typ if all(new is old for new, old in zip(items, proper.items, strict=True)) else Overloaded(items)
-    return _optional(proper) if isinstance(proper, CallableType) else typ
-
-
-def _optional(signature: CallableType) -> CallableType:
-    if NAME not in signature.arg_names:
-        return signature
+    """Return the type of a decorated function with ``session`` optional. Other types are returned as they are."""
+    signature = get_proper_type(typ)
+    if not isinstance(signature, CallableType) or NAME not in signature.arg_names:
+        return typ
     index = signature.arg_names.index(NAME)
     found = session_type(signature.arg_types[index], unknown)
     if signature.arg_kinds[index] is not ARG_NAMED or found is None or found.is_optional:
-        return signature
+        return typ
     kinds = list(signature.arg_kinds)
     kinds[index] = ARG_NAMED_OPT
     return signature.copy_modified(arg_kinds=kinds)
@@ -108,11 +101,9 @@ def aware_session(typ: Type | None) -> SessionType | None:
     proper = get_proper_type(typ)
     if not isinstance(proper, FunctionLike):
         return None
-    declaring = [item for item in proper.items if NAME in item.arg_names]
-    found = [_aware(item) for item in declaring]
-    if not found or any(session is None or session.info is not found[0].info for session in found if found[0]):
-        return None
-    return found[0]
+    found = [_aware(item) for item in proper.items if NAME in item.arg_names]
+    is_one = len({session.info if session else None for session in found}) == 1
+    return found[0] if is_one else None
 
 
 def _aware(signature: CallableType) -> SessionType | None:

@@ -55,7 +55,7 @@ def _in_with_block(holder: FuncItem | MypyFile, call: Context, wanted: SessionTy
         if not isinstance(node, WithStmt) or node.body not in way:
             continue
         for target in node.target:
-            if isinstance(target, NameExpr) and isinstance(target.node, Var):
+            if isinstance(target, NameExpr) and isinstance(target.node, Var) and target.node.type is not None:
                 found = session_type(target.node.type, unknown)
                 if found is not None and wanted.accepts(found):
                     return target.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from mypy.nodes import MypyFile, TypeInfo
 from mypy.server.trigger import make_trigger
 
 from session_aware.mypy_plugin._annotations import NotReadyError
@@ -13,7 +14,7 @@ from session_aware.mypy_plugin._super import check_super_calls
 from session_aware.mypy_plugin._tree import functions_of
 
 if TYPE_CHECKING:
-    from mypy.nodes import Decorator, FuncDef, SymbolTableNode, TypeInfo
+    from mypy.nodes import Decorator, FuncDef, SymbolTableNode
     from mypy.plugin import ClassDefContext
 
     from session_aware.mypy_plugin._annotations import Lookup
@@ -80,7 +81,7 @@ def visit_service(ctx: ClassDefContext) -> None:
 
 def _visit_method(ctx: ClassDefContext, func: FuncDef, decorated: Decorator | None, lookup: Lookup) -> None:
     def lookup_of(module: str) -> Lookup:
-        return lambda name: ctx.api.lookup_fully_qualified_or_none(f"{module}.{name}")
+        return lambda name: _lookup_in(ctx, module, name)
 
     name = f"{ctx.cls.name}.{func.name}"
     found = parameter(func)
@@ -92,3 +93,14 @@ def _visit_method(ctx: ClassDefContext, func: FuncDef, decorated: Decorator | No
                 make_optional(found)
             check_definition(found, func, decorated, session, name=name, fail=ctx.api.fail, lookup=lookup)
     check_super_calls(func, ctx.cls.info, ctx.api.fail, lookup, lookup_of)
+
+
+def _lookup_in(ctx: ClassDefContext, module: str, name: str) -> SymbolTableNode | None:
+    """Look a name of an annotation up in another module of the import cycle, where mypy has not analysed it yet."""
+    first, *attributes = name.split(".")
+    symbol = ctx.api.lookup_fully_qualified_or_none(f"{module}.{first}")
+    for attribute in attributes:
+        if symbol is None or not isinstance(symbol.node, MypyFile | TypeInfo):
+            return None
+        symbol = symbol.node.names.get(attribute)
+    return symbol
