@@ -1,0 +1,132 @@
+"""Tell from an annotation, analysed by mypy or not yet, whether it is a session and of which kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from mypy.nodes import PlaceholderNode, SymbolTableNode, TypeAlias, TypeInfo, TypeVarExpr
+from mypy.types import AnyType, Instance, NoneType, Type, TypeOfAny, TypeVarType, UnboundType, UnionType, get_proper_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy.nodes import FuncItem
+
+__all__ = ["Lookup", "NotReadyError", "SessionType", "class_of", "session_type", "unknown", "with_type_parameters"]
+
+Lookup = Callable[[str], SymbolTableNode | Type | None]
+"""What a name in an annotation means where it stands: a symbol, the bound of a type parameter, or None for not bound."""
+
+_SYNC: Final = "sqlalchemy.orm.session.Session"
+_ASYNC: Final = "sqlalchemy.ext.asyncio.session.AsyncSession"
+_ANNOTATED: Final = frozenset({"typing.Annotated", "typing_extensions.Annotated"})
+
+
+class NotReadyError(Exception):
+    """mypy has not bound a name of the annotation yet: ask again in its next pass, or abstain."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionType:
+    """What a session annotation says.
+
+    Attributes:
+        info: The class, ``Session``, ``AsyncSession`` or one that derives from them.
+        is_async: Whether that is an ``AsyncSession``.
+        is_optional: Whether None is allowed as well.
+    """
+
+    info: TypeInfo
+    is_async: bool
+    is_optional: bool
+
+    def accepts(self, other: SessionType) -> bool:
+        """Say whether a session of the other type may be passed where this one is declared."""
+        return not other.is_optional and other.info.has_base(self.info.fullname)
+
+
+def unknown(_name: str) -> Type:
+    """Look a name up where everything is analysed, so that one that is not bound stays unknown."""
+    return AnyType(TypeOfAny.special_form)
+
+
+def with_type_parameters(func: FuncItem, lookup: Lookup) -> Lookup:
+    """Let the type parameters of ``def f[S: Session](...)`` be known by their bounds."""
+    bounds = {
+        parameter.name: parameter.upper_bound or unknown(parameter.name)
+        for parameter in getattr(func, "type_args", None) or ()
+    }
+    return (lambda name: bounds.get(name) or lookup(name)) if bounds else lookup
+
+
+def session_type(annotation: Type, lookup: Lookup) -> SessionType | None:
+    """Return what is said about a session, or None if the annotation is unclear or about something else.
+
+    Raises:
+        NotReadyError: mypy has not bound a name of the annotation yet.
+    """
+    types = list(_alternatives(annotation, lookup))
+    sessions = [typ for typ in types if not isinstance(typ, NoneType)]
+    if len(sessions) != 1 or not isinstance(sessions[0], Instance):
+        return None
+    info = sessions[0].type
+    is_async = info.has_base(_ASYNC)
+    if not is_async and not info.has_base(_SYNC):
+        return None
+    return SessionType(info, is_async=is_async, is_optional=len(types) > 1)
+
+
+def class_of(annotation: Type, lookup: Lookup) -> TypeInfo | None:
+    """Return the one class that an annotation names, None where it is unclear."""
+    try:
+        types = list(_alternatives(annotation, lookup))
+    except NotReadyError:
+        return None
+    return types[0].type if len(types) == 1 and isinstance(types[0], Instance) else None
+
+
+def _alternatives(annotation: Type, lookup: Lookup) -> Iterator[Type]:
+    """Yield the members of a union, or the one type; a class as an instance, what is not understood as it is."""
+    if isinstance(annotation, UnboundType):
+        yield from _named(annotation, lookup)
+        return
+    typ = get_proper_type(annotation)
+    if isinstance(typ, UnionType):
+        for item in typ.items:
+            yield from _alternatives(item, lookup)
+    elif isinstance(typ, TypeVarType) and not typ.values:
+        yield from _alternatives(typ.upper_bound, lookup)
+    else:
+        yield typ
+
+
+def _named(annotation: UnboundType, lookup: Lookup) -> Iterator[Type]:
+    if annotation.name == "None":
+        yield NoneType()
+        return
+    found = lookup(annotation.name)
+    if isinstance(found, Type):
+        yield from _alternatives(found, lookup)
+        return
+    if found is None or isinstance(found.node, PlaceholderNode):
+        raise NotReadyError
+    if isinstance(found.node, TypeInfo):
+        yield Instance(found.node, [])
+    elif isinstance(found.node, TypeAlias):
+        yield from _alternatives(found.node.target, lookup)
+    elif isinstance(found.node, TypeVarExpr):
+        yield from [annotation] if found.node.values else _alternatives(found.node.upper_bound, lookup)
+    else:
+        for item in _special(annotation, found.fullname):
+            yield from [item] if item is annotation else _alternatives(item, lookup)
+
+
+def _special(annotation: UnboundType, fullname: str | None) -> list[Type]:
+    """Take ``Optional``, ``Union`` and ``Annotated`` apart; return the annotation itself where it is something else."""
+    if fullname == "typing.Optional":
+        return [*annotation.args, NoneType()]
+    if fullname == "typing.Union":
+        return list(annotation.args)
+    return list(annotation.args[:1]) if fullname in _ANNOTATED else [annotation]

@@ -1,0 +1,70 @@
+"""What is done to a function under ``@auto_session_func``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mypy.nodes import ARG_STAR2, Decorator
+from mypy.types import CallableType, FunctionLike, get_proper_type
+
+from session_aware.mypy_plugin import _codes
+from session_aware.mypy_plugin._annotations import unknown
+from session_aware.mypy_plugin._definitions import check_definition, check_keyword_only, is_plainly_decorated
+from session_aware.mypy_plugin._parameter import NAME, optional_for_callers, parameter
+from session_aware.mypy_plugin._services import is_service
+
+if TYPE_CHECKING:
+    from mypy.plugin import FunctionContext, MethodContext
+    from mypy.types import Type
+
+__all__ = ["visit_decorated"]
+
+
+def visit_decorated(ctx: FunctionContext | MethodContext) -> Type:
+    """Make ``session`` optional in the type that the decorator returns, and report what is wrong about the function."""
+    if len(ctx.arg_types) != 1 or len(ctx.arg_types[0]) != 1:  # options, not the function
+        return ctx.default_return_type
+    given = get_proper_type(ctx.arg_types[0][0])
+    decorated = ctx.context if isinstance(ctx.context, Decorator) else None
+    if isinstance(given, FunctionLike) and not given.is_type_obj() and _lacks_session(given, decorated):
+        name = _name(decorated) if decorated is not None else given.get_name() or "function"
+        ctx.api.fail(
+            f'"{name}": there is no parameter "session", so no session can be given. '
+            'Write "*, session: Session = NEW_SESSION", or remove "auto_session_func"',
+            ctx.context if decorated is None else decorated.func,
+            code=_codes.MISSING,
+        )
+    elif decorated is not None:
+        _check(ctx, decorated)
+    return optional_for_callers(ctx.default_return_type)
+
+
+def _name(decorated: Decorator) -> str:
+    func = decorated.func
+    return f"{func.info.name}.{func.name}" if func.info else func.name
+
+
+def _lacks_session(given: FunctionLike, decorated: Decorator | None) -> bool:
+    if decorated is not None and parameter(decorated.func) is not None:
+        return False  # a decorator between takes it away, or knows better
+    is_exact = decorated is not None and is_plainly_decorated(decorated)
+    return all(_is_without(item, is_exact=is_exact) for item in given.items)
+
+
+def _is_without(signature: CallableType, *, is_exact: bool) -> bool:
+    if NAME in signature.arg_names or signature.is_ellipsis_args or signature.unpack_kwargs:
+        return False
+    return signature.param_spec() is None and (is_exact or ARG_STAR2 not in signature.arg_kinds)
+
+
+def _check(ctx: FunctionContext | MethodContext, decorated: Decorator) -> None:
+    func = decorated.func
+    found = parameter(func)
+    if found is None or (func.info and is_service(func.info)):  # of a service the class statement was looked at
+        return
+    name = _name(decorated)
+    if is_plainly_decorated(decorated) and not check_keyword_only(found, name, ctx.api.fail):
+        return
+    session = found.session_type(unknown)
+    if session is not None and found.is_keyword_only:
+        check_definition(found, func, decorated, session, name=name, fail=ctx.api.fail, lookup=unknown)

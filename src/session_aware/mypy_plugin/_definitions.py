@@ -1,0 +1,167 @@
+"""Findings that show in a definition alone, of a service's method or of a decorated function."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mypy.nodes import (
+    CallExpr,
+    EllipsisExpr,
+    Expression,
+    ExpressionStmt,
+    PassStmt,
+    RaiseStmt,
+    RefExpr,
+    StrExpr,
+)
+from mypy.types import CallableType, Instance, UnboundType, get_proper_type
+
+from session_aware.mypy_plugin import _codes
+from session_aware.mypy_plugin._annotations import class_of, with_type_parameters
+from session_aware.mypy_plugin._ownership import check_ownership
+from session_aware.mypy_plugin._tree import is_generator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mypy.nodes import Decorator, FuncDef, Statement, TypeInfo
+
+    from session_aware.mypy_plugin._annotations import Lookup, SessionType
+    from session_aware.mypy_plugin._codes import Fail
+    from session_aware.mypy_plugin._parameter import Parameter
+
+__all__ = ["check_definition", "check_keyword_only", "fullname_of", "is_plainly_decorated"]
+
+_OVERLOAD: Final = frozenset({"typing.overload", "typing_extensions.overload"})
+
+# Decorators that leave the function beneath them what it is. Under any other one the plugin abstains.
+_TRANSPARENT: Final = _OVERLOAD | {
+    "abc.abstractclassmethod",
+    "abc.abstractmethod",
+    "abc.abstractstaticmethod",
+    "builtins.classmethod",
+    "builtins.staticmethod",
+    "contextlib.asynccontextmanager",
+    "contextlib.contextmanager",
+    "session_aware._function.auto_session_func",
+    "typing.final",
+    "typing.override",
+    "typing_extensions.deprecated",
+    "typing_extensions.final",
+    "typing_extensions.override",
+    "warnings.deprecated",
+}
+
+_LATER: Final = frozenset(
+    {
+        "builtins.filter",
+        "builtins.map",
+        "builtins.zip",
+        "typing.AsyncGenerator",
+        "typing.AsyncIterator",
+        "typing.Awaitable",
+        "typing.Coroutine",
+        "typing.Generator",
+        "typing.Iterator",
+    }
+)
+_LATER_BASES: Final = (
+    "sqlalchemy.engine.result.Result",
+    "sqlalchemy.engine.result.FilterResult",
+    "sqlalchemy.ext.asyncio.result.AsyncCommon",
+    "sqlalchemy.orm.query.Query",
+)
+
+
+def fullname_of(decorator: Expression) -> str:
+    """Name a decorator, with or without options; empty for what has no name."""
+    if isinstance(decorator, CallExpr):
+        decorator = decorator.callee
+    return decorator.fullname if isinstance(decorator, RefExpr) else ""
+
+
+def _names(decorated: Decorator | None) -> set[str]:
+    return set() if decorated is None else {fullname_of(decorator) for decorator in decorated.original_decorators}
+
+
+def is_plainly_decorated(decorated: Decorator | None) -> bool:
+    """Say whether only decorators are used whose effect is known."""
+    return _names(decorated) <= _TRANSPARENT
+
+
+def check_keyword_only(found: Parameter, name: str, fail: Fail) -> bool:
+    """Report a positional ``session``: the class statement or the decorator refuses it at run time."""
+    if found.is_keyword_only:
+        return True
+    fail(
+        f'"{name}": parameter "session" must be keyword-only. A positional session collides with ordinary arguments. '
+        f'Write "def {name.rpartition(".")[2]}(..., *, session: Session = NEW_SESSION)"',
+        found.argument,
+        code=_codes.POSITIONAL,
+    )
+    return False
+
+
+def check_definition(
+    found: Parameter,
+    func: FuncDef,
+    decorated: Decorator | None,
+    session: SessionType,
+    *,
+    name: str,
+    fail: Fail,
+    lookup: Lookup,
+) -> None:
+    """Report what is wrong about a function whose keyword-only ``session`` is of a known type."""
+    if _names(decorated) & _OVERLOAD:  # only a signature; the implementation is looked at by itself
+        return
+    if session.is_optional:
+        fail(
+            f'"{name}": the body always gets a session. Write "session: {session.info.name} = NEW_SESSION" instead of '
+            f'"{session.info.name} | None", and nothing has to be narrowed',
+            found.argument,
+            code=_codes.OPTIONAL,
+        )
+    check_ownership(func, name, fail)
+    if not is_plainly_decorated(decorated):
+        return
+    result = _result(func, lookup)
+    is_later = result is not None and (result.fullname in _LATER or any(result.has_base(base) for base in _LATER_BASES))
+    is_signature = _is_signature(func.body.body)
+    if func.is_coroutine != session.is_async and not (is_signature and is_later):
+        form, wanted, other = (
+            ("async def", "AsyncSession", "") if func.is_coroutine else ("def", "Session", ', or "async def"')
+        )
+        fail(
+            f'"{name}": "{form}" takes the {wanted} of the factories, not "{session.info.name}". '
+            f'Write "session: {wanted} = NEW_SESSION"{other}',
+            found.argument,
+            code=_codes.KIND,
+        )
+    elif result is not None and is_later and not is_signature and not is_generator(func):
+        fail(
+            f'"{name}" returns "{result.name}" without being a generator: it is read after the session was closed. '
+            "Return a list, or yield the rows",
+            func,
+            code=_codes.LAZY_RESULT,
+        )
+
+
+def _result(func: FuncDef, lookup: Lookup) -> TypeInfo | None:
+    """Return the class that the return annotation names; of a coroutine the one that is awaited."""
+    if not isinstance(func.type, CallableType):
+        return None
+    annotation = func.type.ret_type
+    analysed = None if isinstance(annotation, UnboundType) else get_proper_type(annotation)
+    if func.is_coroutine and isinstance(analysed, Instance) and analysed.type.fullname == "typing.Coroutine":
+        annotation = analysed.args[2]
+    return class_of(annotation, with_type_parameters(func, lookup))
+
+
+def _is_signature(body: Iterable[Statement]) -> bool:
+    """Say whether nothing is done: stubs, protocols and abstract methods, which others implement as they like."""
+    return all(
+        isinstance(statement, PassStmt | RaiseStmt)
+        or (isinstance(statement, ExpressionStmt) and isinstance(statement.expr, EllipsisExpr | StrExpr))
+        for statement in body
+    )

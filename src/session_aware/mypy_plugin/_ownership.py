@@ -1,0 +1,85 @@
+"""``session-owned``: who is given a session does not end its transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mypy.nodes import (
+    AssignmentExpr,
+    AssignmentStmt,
+    CallExpr,
+    DelStmt,
+    ForStmt,
+    FuncItem,
+    MemberExpr,
+    NameExpr,
+    Node,
+    OperatorAssignmentStmt,
+    WithStmt,
+)
+
+from session_aware.mypy_plugin import _codes
+from session_aware.mypy_plugin._parameter import NAME, parameter
+from session_aware.mypy_plugin._tree import children, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mypy.nodes import FuncDef
+
+    from session_aware.mypy_plugin._codes import Fail
+
+__all__ = ["check_ownership"]
+
+_OWNERS_CALLS: Final = frozenset({"begin", "close", "commit", "rollback"})
+
+
+def check_ownership(func: FuncDef, name: str, fail: Fail) -> None:
+    """Report calls that begin, commit, roll back or close the given session. Abstain where its name is bound anew."""
+    body = list(walk(func.body, enters=_sees_the_same))
+    if any(_is_session(target) for node in body for target in _bound_by(node)):
+        return
+    for node in body:
+        if (
+            not isinstance(node, CallExpr)
+            or not isinstance(node.callee, MemberExpr)
+            or node.callee.name not in _OWNERS_CALLS
+        ):
+            continue
+        if _is_session(node.callee.expr):
+            fail(
+                f'"{name}": "session.{node.callee.name}()" on a session that was given: who opened it ends its transaction. '
+                'Remove the call. For a part that may fail alone write "with session.begin_nested():"',
+                node,
+                code=_codes.OWNED,
+            )
+
+
+def _sees_the_same(node: Node) -> bool:
+    return not (isinstance(node, FuncItem) and parameter(node) is not None)
+
+
+def _is_session(node: Node) -> bool:
+    return isinstance(node, NameExpr) and node.name == NAME
+
+
+def _bound_by(node: Node) -> Iterator[Node]:
+    """Yield what a node assigns to, as far as it could be the name ``session``."""
+    match node:
+        case AssignmentStmt():
+            targets: list[Node] = list(node.lvalues)
+        case OperatorAssignmentStmt():
+            targets = [node.lvalue]
+        case AssignmentExpr():
+            targets = [node.target]
+        case ForStmt():
+            targets = [node.index]
+        case WithStmt():
+            targets = [target for target in node.target if target is not None]
+        case DelStmt():
+            targets = [node.expr]
+        case _:
+            return
+    for target in targets:
+        yield target
+        yield from children(target)

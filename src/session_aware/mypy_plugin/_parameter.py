@@ -1,0 +1,114 @@
+"""The parameter ``session`` of a definition: read it, and make it optional for callers where its author wrote no default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from mypy.nodes import ARG_NAMED, ARG_NAMED_OPT, FuncDef
+from mypy.types import CallableType, FunctionLike, Type, get_proper_type
+
+from session_aware.mypy_plugin._annotations import session_type, unknown, with_type_parameters
+
+if TYPE_CHECKING:
+    from mypy.nodes import ArgKind, Argument, FuncItem
+
+    from session_aware.mypy_plugin._annotations import Lookup, SessionType
+
+__all__ = ["NAME", "Parameter", "aware_session", "make_optional", "optional_for_callers", "parameter", "restore"]
+
+NAME: Final = "session"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter named ``session``, of whatever kind and type."""
+
+    func: FuncItem
+    index: int
+
+    @property
+    def argument(self) -> Argument:
+        """Where it is written."""
+        return self.func.arguments[self.index]
+
+    @property
+    def is_keyword_only(self) -> bool:
+        """Whether callers must name it."""
+        return self.argument.kind.is_named()
+
+    def session_type(self, lookup: Lookup) -> SessionType | None:
+        """Return what its annotation says about a session; may raise ``NotReadyError``."""
+        signature = self.func.type
+        if not isinstance(signature, CallableType) or self.index >= len(signature.arg_types):
+            return None
+        return session_type(signature.arg_types[self.index], with_type_parameters(self.func, lookup))
+
+
+def parameter(func: FuncItem) -> Parameter | None:
+    """Find the parameter named ``session``, not ``*session`` or ``**session``."""
+    for index, argument in enumerate(func.arguments):
+        if argument.variable.name == NAME:
+            return None if argument.kind.is_star() else Parameter(func, index)
+    return None
+
+
+def make_optional(found: Parameter) -> None:
+    """Rewrite a required keyword-only parameter, so that all who ask for the signature agree, the cache included."""
+    if found.argument.kind is ARG_NAMED:
+        _set_kind(found, ARG_NAMED_OPT)
+
+
+def restore(func: FuncDef) -> None:
+    """Take ``make_optional`` back. dmypy analyses a tree twice, and the class may have stopped being a service."""
+    found = parameter(func)
+    if found is not None and is_rewritten(found):
+        _set_kind(found, ARG_NAMED)
+
+
+def is_rewritten(found: Parameter) -> bool:
+    """Recognise what ``make_optional`` left: no source says "optional" without a default."""
+    return found.argument.kind is ARG_NAMED_OPT and found.argument.initializer is None
+
+
+def _set_kind(found: Parameter, kind: ArgKind) -> None:
+    found.argument.kind = kind
+    found.func.arg_kinds[found.index] = kind
+    for signature in (found.func.type, found.func.unanalyzed_type):
+        if isinstance(signature, CallableType) and found.index < len(signature.arg_kinds):
+            signature.arg_kinds[found.index] = kind
+
+
+def optional_for_callers(typ: Type) -> Type:
+    """Return the type of a decorated function with ``session`` optional. Other types are returned as they are."""
+    signature = get_proper_type(typ)
+    if not isinstance(signature, CallableType) or NAME not in signature.arg_names:
+        return typ
+    index = signature.arg_names.index(NAME)
+    found = session_type(signature.arg_types[index], unknown)
+    if signature.arg_kinds[index] is not ARG_NAMED or found is None or found.is_optional:
+        return typ
+    kinds = list(signature.arg_kinds)
+    kinds[index] = ARG_NAMED_OPT
+    return signature.copy_modified(arg_kinds=kinds)
+
+
+def aware_session(typ: Type | None) -> SessionType | None:
+    """Return the session that calls may leave out: keyword-only, optional and not None, which shows in the signature alone.
+
+    Of overloads all those that name a session must agree, since it is not known here which one a call takes.
+    """
+    proper = get_proper_type(typ)
+    if not isinstance(proper, FunctionLike):
+        return None
+    found = [_aware(item) for item in proper.items if NAME in item.arg_names]
+    is_one = len({session.info if session else None for session in found}) == 1
+    return found[0] if is_one else None
+
+
+def _aware(signature: CallableType) -> SessionType | None:
+    index = signature.arg_names.index(NAME)
+    if signature.arg_kinds[index] is not ARG_NAMED_OPT:
+        return None
+    found = session_type(signature.arg_types[index], unknown)
+    return None if found is None or found.is_optional else found

@@ -1,0 +1,106 @@
+"""What is done to the class statement of a ``SessionAwareService``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from mypy.nodes import MypyFile, TypeInfo
+from mypy.server.trigger import make_trigger
+
+from session_aware.mypy_plugin._annotations import NotReadyError
+from session_aware.mypy_plugin._definitions import check_definition, check_keyword_only, is_plainly_decorated
+from session_aware.mypy_plugin._parameter import is_rewritten, make_optional, parameter, restore
+from session_aware.mypy_plugin._super import check_super_calls
+from session_aware.mypy_plugin._tree import functions_of
+
+if TYPE_CHECKING:
+    from mypy.nodes import Decorator, FuncDef, SymbolTableNode
+    from mypy.plugin import ClassDefContext
+
+    from session_aware.mypy_plugin._annotations import Lookup
+
+__all__ = ["CONSTRUCTION", "is_rewritten_class", "is_service", "restore_class", "visit_service"]
+
+_SERVICE: Final = "session_aware._service.SessionAwareService"
+
+CONSTRUCTION: Final = frozenset(
+    {
+        "__attrs_init__",
+        "__attrs_post_init__",
+        "__attrs_pre_init__",
+        "__class_getitem__",
+        "__init__",
+        "__init_subclass__",
+        "__new__",
+        "__post_init__",
+        "__set_name__",
+        "__setstate__",
+        "__subclasshook__",
+    }
+)
+"""The methods that the library never wraps: its own list, repeated since importing it would import SQLAlchemy."""
+
+
+def is_service(info: TypeInfo) -> bool:
+    """Say whether a class derives from ``SessionAwareService``."""
+    return info.has_base(_SERVICE)
+
+
+def is_rewritten_class(info: TypeInfo) -> bool:
+    """Say whether a method of a class was made optional when its tree was analysed before."""
+    found = (parameter(func) for func, _ in functions_of(info.defn.defs))
+    return any(item is not None and is_rewritten(item) for item in found)
+
+
+def restore_class(ctx: ClassDefContext) -> None:
+    """Give a class its own signatures back, before its body is analysed: it may have stopped being a service."""
+    for func, _ in functions_of(ctx.cls.defs):
+        restore(func)
+
+
+def visit_service(ctx: ClassDefContext) -> None:
+    """Make ``session`` optional for the callers of each method, and report what is wrong about it.
+
+    mypy may call this several times for a class, while names that annotations need are not bound yet.
+    """
+
+    def lookup(name: str) -> SymbolTableNode | None:
+        return ctx.api.lookup_qualified(name, ctx.cls, suppress_errors=True)
+
+    is_ready = True
+    for func, decorated in functions_of(ctx.cls.defs):
+        if func.name in CONSTRUCTION:
+            continue
+        try:
+            _visit_method(ctx, func, decorated, lookup)
+        except NotReadyError:
+            is_ready = False
+    if not is_ready and not ctx.api.final_iteration:
+        ctx.api.defer()
+
+
+def _visit_method(ctx: ClassDefContext, func: FuncDef, decorated: Decorator | None, lookup: Lookup) -> None:
+    def lookup_of(module: str) -> Lookup:
+        return lambda name: _lookup_in(ctx, module, name)
+
+    name = f"{ctx.cls.name}.{func.name}"
+    found = parameter(func)
+    if found is not None and (not is_plainly_decorated(decorated) or check_keyword_only(found, name, ctx.api.fail)):
+        session = found.session_type(lookup) if found.is_keyword_only else None
+        if session is not None:
+            ctx.api.add_plugin_dependency(make_trigger(session.info.fullname))
+            if not session.is_optional:
+                make_optional(found)
+            check_definition(found, func, decorated, session, name=name, fail=ctx.api.fail, lookup=lookup)
+    check_super_calls(func, ctx.cls.info, ctx.api.fail, lookup, lookup_of)
+
+
+def _lookup_in(ctx: ClassDefContext, module: str, name: str) -> SymbolTableNode | None:
+    """Look a name of an annotation up in another module of the import cycle, where mypy has not analysed it yet."""
+    first, *attributes = name.split(".")
+    symbol = ctx.api.lookup_fully_qualified_or_none(f"{module}.{first}")
+    for attribute in attributes:
+        if symbol is None or not isinstance(symbol.node, MypyFile | TypeInfo):
+            return None
+        symbol = symbol.node.names.get(attribute)
+    return symbol

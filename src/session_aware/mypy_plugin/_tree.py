@@ -1,0 +1,101 @@
+"""Walk mypy's syntax trees.
+
+``mypy.traverser.TraverserVisitor`` is compiled, and interpreted code cannot derive from it. So children are found by field
+name. Only fields that hold syntax are named: those that hold meaning (``node``, ``info``, ``definition``) lead in circles.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Final, cast
+
+from mypy.nodes import (
+    Block,
+    Decorator,
+    FuncDef,
+    IfStmt,
+    Node,
+    OverloadedFuncDef,
+    TryStmt,
+    WithStmt,
+    YieldExpr,
+    YieldFromExpr,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator
+
+__all__ = ["children", "functions_of", "is_generator", "walk"]
+
+_FIELDS: Final = (
+    *(
+        "args",
+        "arguments",
+        "base",
+        "base_type_exprs",
+        "begin_index",
+        "bodies",
+        "body",
+        "call",
+        "callee",
+        "cond",
+        "condlists",
+    ),
+    *("decorators", "defs", "else_body", "else_expr", "end_index", "expr", "finally_body", "from_expr", "func", "generator"),
+    *("guards", "handlers", "if_expr", "impl", "index", "indices", "initializer", "items", "key", "keywords", "left"),
+    *("left_expr", "lvalue", "lvalues", "msg", "operands", "patterns", "right", "rvalue", "sequences", "stride", "subject"),
+    *("target", "value", "vars"),
+)
+
+
+@cache  # a pure function of mypy's own classes, so it is no state
+def _fields(kind: Hashable) -> tuple[str, ...]:
+    return tuple(name for name in _FIELDS if hasattr(kind, name))
+
+
+def _nodes(value: object) -> Iterator[Node]:
+    if isinstance(value, Node):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _nodes(item)
+    elif isinstance(value, dict):
+        yield from _nodes(list(value.values()))
+
+
+def children(node: Node) -> Iterator[Node]:
+    """Yield the nodes written directly inside a node. Code that mypy takes for unreachable has none."""
+    if isinstance(node, Block) and node.is_unreachable:
+        return
+    for field in _fields(cast("Hashable", type(node))):
+        yield from _nodes(getattr(node, field, None))
+
+
+def walk(node: Node, *, enters: Callable[[Node], bool] = lambda _: True) -> Iterator[Node]:
+    """Yield a node and what is written inside it, at any depth, but nothing of those that ``enters`` refuses."""
+    waiting = [node]
+    while waiting:
+        current = waiting.pop()
+        yield current
+        waiting.extend(child for child in children(current) if enters(child))
+
+
+def is_generator(func: FuncDef) -> bool:
+    """Say whether a function's own body yields. mypy's ``is_generator`` is not set yet when a class hook runs."""
+    own = walk(func.body, enters=lambda node: not isinstance(node, FuncDef))
+    return any(isinstance(node, YieldExpr | YieldFromExpr) for node in own)
+
+
+def functions_of(body: Block) -> Iterator[tuple[FuncDef, Decorator | None]]:
+    """Yield the functions of a class body, each with its decorators, also those under ``if``, ``try`` and ``with``."""
+    waiting: list[Node] = list(body.body)
+    while waiting:
+        node = waiting.pop(0)
+        if isinstance(node, FuncDef):
+            yield node, None
+        elif isinstance(node, Decorator):
+            yield node.func, node
+        elif isinstance(node, OverloadedFuncDef):  # 'items' loses the implementation on analysis, this list keeps all
+            waiting[:0] = node.unanalyzed_items
+        elif isinstance(node, Block | IfStmt | TryStmt | WithStmt):
+            waiting[:0] = children(node)
