@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from session_aware._after_commit import after_commit
     from session_aware._configure import configure
     from session_aware._context import auto_session_ctx
+    from session_aware._describe import CallableDescription, Description, describe
     from session_aware._factory import override_session_factory
     from session_aware._faults import is_transient
     from session_aware._function import auto_session_func
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NEW_SESSION",
+    "CallableDescription",
     "CommitOutcomeUnknown",
+    "Description",
     "NestedSessionWarning",
     "PoisonedTransactionError",
     "PolicyConflictError",
@@ -52,6 +55,7 @@ __all__ = [
     "auto_session_ctx",
     "auto_session_func",
     "configure",
+    "describe",
     "is_transient",
     "override_session_factory",
 ]
@@ -67,7 +71,10 @@ _HOMES = {
     "after_commit": "_after_commit",
     "auto_session_ctx": "_context",
     "auto_session_func": "_function",
+    "CallableDescription": "_describe",
+    "Description": "_describe",
     "configure": "_configure",
+    "describe": "_describe",
     "is_transient": "_faults",
     "override_session_factory": "_factory",
 }

@@ -7,6 +7,7 @@ import sys
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Final, Protocol
 
+from session_aware import _show as show
 from session_aware._demo import command as demo
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Command(Protocol):
         ...
 
 
-COMMANDS: Final[Mapping[str, Command]] = {"demo": demo}
+COMMANDS: Final[Mapping[str, Command]] = {"demo": demo, "show": show}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from session_aware._policy import AsyncSessionFactory, SessionFactory
 
-__all__ = ["FACTORY_KEYWORDS", "check_factory", "find", "gives_factory_later", "override_session_factory"]
+__all__ = ["FACTORY_KEYWORDS", "SOUGHT", "check_factory", "find", "gives_factory_later", "override_session_factory"]
 
 FACTORY_KEYWORDS: Final = (
     "session_factory",
@@ -32,7 +32,7 @@ FACTORY_KEYWORDS: Final = (
     "read_session_factory",
     "async_read_session_factory",
 )
-_SOUGHT: Final = {  # (is_async, read_only) -> keywords, the wanted one first
+SOUGHT: Final = {  # (is_async, read_only) -> keywords, the wanted one first
     (False, False): ("session_factory",),
     (True, False): ("async_session_factory",),
     (False, True): ("read_session_factory", "session_factory"),
@@ -68,7 +68,7 @@ def find(own: Mapping[str, object], target: object, *, is_async: bool, read_only
     """
     if _overrides and (override := _overridden(target, is_async=is_async)) is not None:
         return override
-    keywords = _SOUGHT[is_async, read_only]
+    keywords = SOUGHT[is_async, read_only]
     keyword, factory = (
         _named(own, keywords)
         or _on_target(target, keywords)

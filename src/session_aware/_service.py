@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from session_aware._policy import AsyncSessionFactory, Propagation, Retry, SessionFactory
 
-__all__ = ["SessionAwareService"]
+__all__ = ["CONSTRUCTION", "OWN_POLICY", "SessionAwareService"]
 
-_OWN_POLICY: Final = "__own_session_policy__"
+OWN_POLICY: Final = "__own_session_policy__"
 
 # Whoever makes an object passes what the object keeps: a session there would outlive its call.
-_CONSTRUCTION: Final = frozenset(
+CONSTRUCTION: Final = frozenset(
     {
         "__attrs_init__",
         "__attrs_post_init__",
@@ -150,14 +150,14 @@ def _set_factories(cls: type, keywords: dict[str, object]) -> None:
 
 def _set_policy(cls: type[SessionAwareService], said: SessionPolicy) -> None:
     """Keep what this class says, and merge it with what its bases say, nearest first along the MRO."""
-    own = merge(said, vars(cls).get(_OWN_POLICY, NO_POLICY))  # dataclass(slots=True) builds a class twice, without keywords
-    setattr(cls, _OWN_POLICY, own)
-    cls.__session_policy__ = merge(*(vars(base).get(_OWN_POLICY, NO_POLICY) for base in cls.__mro__))
+    own = merge(said, vars(cls).get(OWN_POLICY, NO_POLICY))  # dataclass(slots=True) builds a class twice, without keywords
+    setattr(cls, OWN_POLICY, own)
+    cls.__session_policy__ = merge(*(vars(base).get(OWN_POLICY, NO_POLICY) for base in cls.__mro__))
 
 
 def _session_aware(cls: type, name: str, value: object) -> object:
     """Return what stands in the class for ``value``: itself, unless it is a callable with a keyword-only ``session``."""
-    if name in _CONSTRUCTION or isinstance(value, type):
+    if name in CONSTRUCTION or isinstance(value, type):
         return value
     if (dispatcher := _wrap.dispatcher_of(value)) is not None:
         if dispatcher.binding is not Binding.FUNCTION:  # wrapped before: dataclass(slots=True) builds a class twice
@@ -230,7 +230,7 @@ class _Inherited:
 def _adopt_mixins(cls: type) -> None:
     """Make the session-aware methods of bases that are no services work like the class's own."""
     names = {name for base in cls.__mro__ if not issubclass(base, SessionAwareService) for name in vars(base)}
-    for name in names - _CONSTRUCTION:
+    for name in names - CONSTRUCTION:
         definer = next(base for base in cls.__mro__ if name in vars(base))
         value = vars(definer)[name]
         if definer is object or issubclass(definer, SessionAwareService) or _wrap.dispatcher_of(value) is not None:

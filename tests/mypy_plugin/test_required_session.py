@@ -193,7 +193,9 @@ def test_class_that_is_no_service_keeps_its_signatures(project: Project) -> None
 
 def test_service_is_recognised_through_modules_aliases_and_functions(project: Project) -> None:
     project.write("package/__init__.py", "")
-    project.write("package/base.py", "class Base(SessionAwareService): ...\nRenamed = Base\nNumber = int\nEither = Base | int\n")
+    project.write(
+        "package/base.py", "class Base(SessionAwareService): ...\nRenamed = Base\nNumber = int\nEither = Base | int\n"
+    )
     project.write(
         "package/use.py",
         """

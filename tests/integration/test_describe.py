@@ -1,0 +1,248 @@
+"""What ``describe`` and ``python -m session_aware show`` tell of classes and modules."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from session_aware import (
+    NEW_SESSION,
+    CallableDescription,
+    Description,
+    Propagation,
+    SessionAwareService,
+    auto_session_func,
+    configure,
+    describe,
+)
+from session_aware.__main__ import main
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+maker = sessionmaker(create_engine("sqlite:///shop.sqlite"))
+
+
+class Mixin:
+    def mixed(self, *, session: Session = NEW_SESSION) -> int:
+        return 1
+
+
+class Base(SessionAwareService, session_factory=maker, isolation_level="SERIALIZABLE"):
+    def plain(self, *, session: Session = NEW_SESSION) -> int:
+        return 1
+
+    half = functools.partialmethod(plain)
+
+    def __init__(self, session: object = None) -> None:
+        pass
+
+
+class Shop(Mixin, Base, propagation=Propagation.NESTED):
+    @classmethod
+    def of_class(cls, *, session: Session = NEW_SESSION) -> int:
+        return 1
+
+    @staticmethod
+    @auto_session_func(read_only=True)
+    def of_nobody(*, session: Session = NEW_SESSION) -> int:
+        return 1
+
+    def stream(self, *, session: Session = NEW_SESSION) -> Iterator[int]:
+        yield 1
+
+    async def astream(self, *, session: Any = NEW_SESSION) -> AsyncIterator[int]:
+        yield 1
+
+    @contextlib.contextmanager
+    def held(self, *, session: Session = NEW_SESSION) -> Iterator[int]:
+        yield 1
+
+
+def by_name(description: Description) -> dict[str, CallableDescription]:
+    return {one.name.rpartition(".")[2]: one for one in description.callables}
+
+
+def test_every_kind_is_named() -> None:
+    assert {name: one.kind for name, one in by_name(describe(Shop)).items()} == {
+        "astream": "async generator",
+        "half": "def",
+        "held": "context manager",
+        "mixed": "def",
+        "of_class": "class def",
+        "of_nobody": "static def",
+        "plain": "def",
+        "stream": "generator",
+    }
+
+
+def test_every_value_of_a_policy_says_where_it_comes_from() -> None:
+    configure(resolve_commit=True)
+    assert by_name(describe(Shop))["of_nobody"].policy == {
+        "propagation": (Propagation.NESTED, "class Shop"),
+        "read_only": (True, "method"),
+        "isolation_level": ("SERIALIZABLE", "class Base"),
+        "resolve_commit": (True, "configure"),
+    }
+
+
+def test_defining_class_signature_and_factory_are_told() -> None:
+    one = by_name(describe(Shop))["plain"]
+    assert one == CallableDescription(
+        name="Shop.plain",
+        kind="def",
+        policy=one.policy,
+        factory="sessionmaker on sqlite:///shop.sqlite",
+        defined_in="Base",
+        signature="(self, *, session: 'Session' = NEW_SESSION) -> 'int'",
+    )
+
+
+def test_missing_factory_is_a_finding_until_one_is_configured() -> None:
+    (finding,) = describe(Shop).findings
+    assert finding == (
+        "Shop: nothing names async_session_factory, so astream can only be called with 'session='. Name one on the class "
+        "Shop, or call 'configure(async_session_factory=...)' first."
+    )
+    configure(session_factory=maker)
+
+    class Plain(SessionAwareService):
+        def get(self, *, session: Session = NEW_SESSION) -> int:
+            return 1
+
+    assert describe(Plain).findings == ()
+
+
+def test_factory_of_the_object_counts() -> None:
+    class Tenant(SessionAwareService):
+        @property
+        def session_factory(self) -> Any:  # type: ignore[override]
+            return maker
+
+        def get(self, *, session: Session = NEW_SESSION) -> int:
+            return 1
+
+    assert by_name(describe(Tenant))["get"].factory == "session_factory of the object"
+
+
+def test_function_as_factory_is_named() -> None:
+    def make() -> Session:
+        return maker()
+
+    class Made(SessionAwareService, session_factory=make):
+        def get(self, *, session: Session = NEW_SESSION) -> int:
+            return 1
+
+    assert str(by_name(describe(Made))["get"].factory).endswith("make")
+
+
+def test_method_that_came_later_is_a_finding() -> None:
+    class Late(SessionAwareService, session_factory=maker):
+        pass
+
+    def late(self: Late, *, session: Session = NEW_SESSION) -> None:
+        pass
+
+    Late.late = late  # type: ignore[attr-defined]
+    (finding,) = describe(Late).findings
+    assert finding.endswith(
+        "Late.late: takes 'session' but is not wrapped: it came into the class after the class statement. Write it in the "
+        "class body, or decorate it with @auto_session_func."
+    )
+
+
+def test_policy_beneath_another_decorator_is_no_finding() -> None:
+    def logged(function: Any) -> Any:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    class Decorated(SessionAwareService, session_factory=maker):
+        @logged
+        @auto_session_func(read_only=True)
+        def get(self, *, session: Session = NEW_SESSION) -> int:
+            return 1
+
+    assert describe(Decorated).findings == ()
+
+
+def test_module_is_described_with_its_functions_and_services_alone() -> None:
+    module = ModuleType("shop_of_test")
+    code = (
+        "from sqlalchemy.orm import Session\n"
+        "from session_aware import *\n"
+        "from tests.integration.test_describe import Shop\n"
+        "@auto_session_func\n"
+        "def clean(*, session: Session = NEW_SESSION): ...\n"
+        "class Own(SessionAwareService):\n"
+        "    def get(self, *, session: Session = NEW_SESSION): ...\n"
+    )
+    exec(code, module.__dict__)  # noqa: S102 - a module of the test's own
+    description = describe(module)
+    assert [one.name for one in description.callables] == ["Own.get", "clean"]
+    assert [finding.partition(":")[0] for finding in description.findings] == ["functions", "Own"]
+
+
+def test_neither_a_service_nor_a_module_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"^describe: 3 is neither a SessionAwareService nor a module"):
+        describe(3)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        describe(int)
+
+
+def test_table_has_a_line_for_each_callable_and_finding() -> None:
+    lines = str(describe(Shop)).splitlines()
+    assert lines[0].endswith("test_describe.Shop")
+    assert lines[2].split() == ["callable", "kind", "policy", "factory", "defined", "in", "signature"]
+    assert sum(line.startswith("Shop.") for line in lines) == 8
+    assert lines[-1].startswith("! Shop: nothing names async_session_factory")
+    assert not any(line.endswith(" ") for line in lines)
+
+
+@pytest.fixture
+def shop_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    (tmp_path / "shop_on_disk.py").write_text(
+        "from sqlalchemy import create_engine\n"
+        "from sqlalchemy.orm import Session, sessionmaker\n"
+        "from session_aware import *\n"
+        "class Good(SessionAwareService, session_factory=sessionmaker(create_engine('sqlite://'))):\n"
+        "    class Inner(SessionAwareService): ...\n"
+        "    def get(self, *, session: Session = NEW_SESSION): ...\n"
+        "class Bad(SessionAwareService):\n"
+        "    def get(self, *, session: Session = NEW_SESSION): ...\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield "shop_on_disk"
+    sys.modules.pop("shop_on_disk", None)
+
+
+def test_show_exits_with_1_on_findings(shop_module: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", f"{shop_module}:Good"]) == 0
+    assert main(["show", f"{shop_module}:Good.Inner"]) == 0
+    assert main(["show", f"{shop_module}:Bad"]) == main(["show", shop_module]) == 1
+    assert "! Bad: nothing names session_factory" in capsys.readouterr().out
+
+
+def test_show_prints_json(shop_module: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", f"{shop_module}:Good", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["target"] == "shop_on_disk.Good"
+    assert printed["callables"][0]["name"] == "Good.get"
+
+
+@pytest.mark.parametrize("target", ["no_such_module_anywhere", "json:Nothing", "json:JSONDecoder", ""])
+def test_show_exits_with_2_on_what_it_cannot_describe(target: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", target]) == 2
+    assert capsys.readouterr().err.startswith(f"show: {target}: ")
