@@ -14,7 +14,7 @@ from tests.databases import SyncDatabase
 
 @dataclass
 class Greeter(SessionAwareService):
-    session_factory: sessionmaker[Session]  # pyright: ignore[reportIncompatibleVariableOverride]
+    session_factory: sessionmaker[Session]
     name: str
 
     def greet(self, *, session: Session = NEW_SESSION) -> str:

@@ -1,0 +1,115 @@
+"""Stubs and run time agree: wrapt's with the installed wrapt, ours with what the library leaves in classes."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import wrapt
+
+ROOT: Final = Path(__file__).parent.parent
+STUBS: Final = ROOT / "stubs"
+SAMPLES: Final = sorted(file.stem for file in (ROOT / "tests" / "typing").glob("*.py"))
+
+CHANGED: Final = """
+from session_aware import SessionAwareService
+
+class Changed(SessionAwareService):
+    def get(self, key: int) -> None: ...
+
+setattr(Changed, "get", lambda self: None)
+"""
+
+
+def stubtest(*arguments: str, search: list[Path], **environment: str) -> str:
+    """Run stubtest with no other configuration than the arguments; return what it prints."""
+    path = os.pathsep.join(map(str, search))
+    command = [sys.executable, "-m", "mypy.stubtest", "--concise", *arguments]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "MYPYPATH": path, "PYTHONPATH": path, "NO_COLOR": "1", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) is (done.stdout.strip() in {"", "Success: no issues found"}), done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(params=["extension", "pure"])
+def mode(request: pytest.FixtureRequest) -> str:
+    """Say which wrapt is looked at: the one with its C extension, or the one in Python."""
+    if request.param == "extension" and type(wrapt.FunctionWrapper) is not type:
+        pytest.skip("wrapt is installed without its C extension, or WRAPT_DISABLE_EXTENSIONS is set")
+    return str(request.param)
+
+
+def stubtest_wrapt(stubs: Path, mode: str) -> str:
+    arguments = ["wrapt", "--ignore-missing-stub"]
+    if mode == "extension":
+        return stubtest(*arguments, search=[stubs])
+    return stubtest(*arguments, "--allowlist", str(STUBS / "wrapt.allowlist"), search=[stubs], WRAPT_DISABLE_EXTENSIONS="1")
+
+
+def test_stub_of_wrapt_is_true_to_the_installed_wrapt(mode: str) -> None:
+    assert "error" not in stubtest_wrapt(STUBS, mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "right", "wrong", "finding"),
+    [
+        ("pure", "enabled:", "is_enabled:", "wrapt.FunctionWrapper.__init__ is inconsistent"),
+        ("pure", "def __call__", "def call", "wrapt.FunctionWrapper.call is not present at runtime"),
+        ("extension", "def __call__", "def call", "wrapt.FunctionWrapper.call is not present at runtime"),
+        ("extension", "BoundFunctionWrapper", "BoundWrapper", "wrapt.BoundWrapper is not present at runtime"),
+    ],
+)
+def test_stub_that_drifts_is_noticed(mode: str, right: str, wrong: str, finding: str, tmp_path: Path) -> None:
+    stub = (STUBS / "wrapt" / "__init__.pyi").read_text()
+    assert right in stub
+    (tmp_path / "wrapt").mkdir()
+    (tmp_path / "wrapt" / "__init__.pyi").write_text(stub.replace(right, wrong))
+    assert finding in stubtest_wrapt(tmp_path, mode)
+
+
+def test_attributes_in_the_stub_of_wrapt_exist_on_its_objects() -> None:
+    # stubtest looks at classes; without the extension these are set on the object.
+    bound = type("Bound", (wrapt.BoundFunctionWrapper,), {})
+    wrapper_class: Any = type("Wrapper", (wrapt.FunctionWrapper,), {"__bound_function_wrapper__": bound})
+    wrapper = wrapper_class(lambda self: self, lambda wrapped, _instance, args, kwargs: wrapped(*args, **kwargs))
+    service = type("Service", (), {"method": wrapper})()
+    assert type(service.method) is bound
+    assert service.method() is service
+    objects = {"FunctionWrapper": wrapper, "BoundFunctionWrapper": service.method}
+    for node in ast.parse((STUBS / "wrapt" / "__init__.pyi").read_text()).body:
+        if isinstance(node, ast.ClassDef):
+            targets = [member.target for member in node.body if isinstance(member, ast.AnnAssign)]
+            assert [ast.unparse(one) for one in targets if not hasattr(objects[node.name], ast.unparse(one))] == []
+            assert targets
+
+
+def test_classes_have_at_run_time_the_signatures_that_they_declare(tmp_path: Path) -> None:
+    lenient = tmp_path / "mypy.ini"
+    lenient.write_text("[mypy]\nignore_errors = true\n")  # the samples are full of lines that are wrong on purpose
+    found = stubtest(
+        "session_aware",
+        *SAMPLES,
+        "--allowlist",
+        str(STUBS / "session_aware.allowlist"),
+        "--mypy-config-file",
+        str(lenient),
+        search=[ROOT / "src", STUBS, ROOT / "tests" / "typing"],
+    )
+    assert "error" not in found
+
+
+def test_signature_that_the_library_would_change_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "changed.py").write_text(CHANGED)
+    found = stubtest("changed", "--ignore-missing-stub", search=[ROOT / "src", tmp_path])
+    assert "Changed.get is inconsistent" in found
