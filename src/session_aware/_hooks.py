@@ -10,7 +10,6 @@ ROLLBACK and no error, and after a swallowed deadlock MariaDB commits only what 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, NestedTransaction, RootTransaction, event
 from sqlalchemy.orm import Session, SessionTransaction
@@ -55,7 +54,7 @@ class FailedStatement:
         self.savepoints = savepoints
 
 
-_owners: WeakKeyDictionary[Connection, Owner] = WeakKeyDictionary()
+_owners: dict[Connection, Owner] = {}  # not weak, which costs more than the rest: ``unwatch`` comes whatever happens
 
 # MySQL and MariaDB end the whole transaction at these, savepoints included (Source: FAULTS; MySQL error reference).
 _ENDS_TRANSACTION: Final = frozenset({1213, 1020})
@@ -75,7 +74,7 @@ def unwatch(owner: Owner) -> None:
             _owners[connection] = before
         elif _owners.get(connection) is owner:
             del _owners[connection]
-    owner.begun.clear()  # or the values of the weak dictionary would keep its keys alive
+    owner.begun.clear()
 
 
 def _owner(session: Session) -> Owner | None:

@@ -1,0 +1,105 @@
+"""Start the children and read what they measured: by callgrind's counts, or by the least CPU time of several rounds."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from tests.benchmarks._child import Result
+
+__all__ = ["CHILDREN", "Child", "Costs", "can_count", "measure"]
+
+Costs: TypeAlias = dict[tuple[str, str], float]
+"""(case, subject) -> instructions, or seconds, of one call; of a memory case bytes."""
+
+_ROUNDS = 3
+_ROOT = Path(__file__).parents[2]
+
+
+class Child(NamedTuple):
+    """A process that measures a module of ``subjects``, and the library whose import it measures."""
+
+    module: str
+    library: str
+    imported_as: str
+
+
+CHILDREN = (
+    Child("plain", "os", ""),
+    Child("session_aware", "session_aware._service", "session-aware"),
+    Child("sa_decor", "sa_decor", "sa-decor"),
+    Child("oslo", "oslo_db.sqlalchemy.enginefacade", "oslo.db"),
+    Child("ambient", "fastapi_transactional", "fastapi-transactional"),
+    Child("txbound", "txbound", "transactional-boundary"),
+)
+
+
+def can_count() -> bool:
+    """Say whether valgrind is installed."""
+    return shutil.which("valgrind") is not None
+
+
+def measure(children: Sequence[Child], prefixes: Iterable[str], *, is_counted: bool) -> Costs:
+    """Run the children and return what each case cost.
+
+    Counts do not depend on what else the machine does, so as many children as there are processors run at once. Times do:
+    the children take turns, and of the rounds the least counts.
+    """
+    prefixes = tuple(prefixes)
+    costs: Costs = {}
+    if is_counted:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            runs: Iterable[Costs] = list(pool.map(lambda child: _counted(child, prefixes), children))
+    else:
+        runs = (_timed(child, prefixes) for _ in range(_ROUNDS) for child in children)
+    for run in runs:
+        for key, cost in run.items():
+            costs[key] = min(cost, costs.get(key, cost))
+    return costs
+
+
+def _counted(child: Child, prefixes: tuple[str, ...]) -> Costs:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        valgrind = ["valgrind", "-q", "--tool=callgrind", "--dump-before=ctermid", f"--callgrind-out-file={out}"]
+        results = _results(valgrind, child, "instructions", prefixes)
+        files = iter(sorted(out.parent.glob("out.*"), key=lambda file: int(file.suffix[1:])))
+        counts = _between_marks(files)
+        costs: Costs = {}
+        for result in results:
+            if result.name == "import":
+                costs[result.name, child.imported_as] = next(counts)
+            elif result.calls:
+                nothing = next(counts)
+                costs[result.name, result.subject] = (next(counts) - nothing) / result.calls
+            else:
+                costs[result.name, result.subject] = result.cost
+    return costs
+
+
+def _between_marks(files: Iterator[Path]) -> Iterator[int]:
+    """Yield the counts of what stood between two marks: every other file, since the first holds the start."""
+    for _ in files:
+        with next(files).open() as lines:
+            yield next(int(line.split()[1]) for line in lines if line.startswith("totals:"))
+
+
+def _timed(child: Child, prefixes: tuple[str, ...]) -> Costs:
+    results = _results([], child, "seconds", prefixes)
+    return {(result.name, result.subject or child.imported_as): result.cost for result in results}
+
+
+def _results(before: list[str], child: Child, meter: str, prefixes: tuple[str, ...]) -> list[Result]:
+    command = [*before, sys.executable, "-m", "tests.benchmarks._child", child.module, child.library, meter, *prefixes]
+    path = os.pathsep.join(filter(None, (str(_ROOT / "src"), str(_ROOT), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": path}
+    run = subprocess.run(command, cwd=_ROOT, env=environment, check=False, capture_output=True, text=True)  # noqa: S603 - our own
+    if run.returncode:
+        sys.exit(f"The benchmark of {child.module} failed:\n{run.stderr[-2000:]}")
+    return [Result(*one) for one in json.loads(run.stdout)]

@@ -1,0 +1,151 @@
+"""The service of every subject that injects ``session``: one class body, each kind of callable behind its decorator."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, NamedTuple, TypeAlias
+
+from tests.benchmarks._case import Case
+from tests.benchmarks._database import adisposed, ainsert_one, amaker, aselect_one, insert_one, maker, select_one
+
+__all__ = ["Decorators", "auto_cases", "manual_cases", "service"]
+
+Decorator: TypeAlias = Callable[..., Any]
+
+
+def as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate nothing."""
+    return function
+
+
+class Decorators(NamedTuple):
+    """What stands above each kind of callable; None where the subject cannot serve that kind."""
+
+    plain: Decorator | None = as_it_is
+    coroutine: Decorator | None = as_it_is
+    generator: Decorator | None = as_it_is
+    agenerator: Decorator | None = as_it_is
+    context: Decorator | None = as_it_is
+    acontext: Decorator | None = as_it_is
+
+
+def service(decorators: Decorators, base: type = object, **keywords: object) -> type:
+    """Return the service class."""
+    plain, coroutine, generator, agenerator, context, acontext = (each or as_it_is for each in decorators)
+
+    class Service(base, **keywords):
+        @plain
+        def empty(self, number: int, *, session: Any = None) -> int:
+            return number
+
+        @classmethod
+        @plain
+        def of_class(cls, number: int, *, session: Any = None) -> int:
+            return number
+
+        @staticmethod
+        @plain
+        def static(number: int, *, session: Any = None) -> int:
+            return number
+
+        @plain
+        def anything(self, number: int, *args: Any, session: Any = None, **kwargs: Any) -> int:
+            return number
+
+        @plain
+        def select(self, number: int, *, session: Any = None) -> object:
+            return select_one(session)
+
+        @plain
+        def insert(self, number: int, *, session: Any = None) -> None:
+            insert_one(session)
+
+        @coroutine
+        async def aempty(self, number: int, *, session: Any = None) -> int:
+            return number
+
+        @coroutine
+        async def aselect(self, number: int, *, session: Any = None) -> object:
+            return await aselect_one(session)
+
+        @coroutine
+        async def ainsert(self, number: int, *, session: Any = None) -> None:
+            await ainsert_one(session)
+
+        @generator
+        def stream(self, number: int, *, session: Any = None) -> Iterator[int]:
+            yield from range(number)
+
+        @agenerator
+        async def astream(self, number: int, *, session: Any = None) -> AsyncIterator[int]:
+            for one in range(number):
+                yield one
+
+        @context
+        @contextmanager
+        def block(self, number: int, *, session: Any = None) -> Iterator[int]:
+            yield number
+
+        @acontext
+        @asynccontextmanager
+        async def ablock(self, number: int, *, session: Any = None) -> AsyncIterator[int]:
+            yield number
+
+    return Service
+
+
+def manual_cases(cls: type, decorators: Decorators, of: str = "manual") -> dict[str, Case]:
+    """Return the calls with a session."""
+    return _cases(cls, decorators, of, ", session=session", 200)
+
+
+def auto_cases(cls: type, decorators: Decorators) -> dict[str, Case]:
+    """Return the calls without one."""
+    found = _cases(cls, decorators, "auto", "", 20)
+    names = {"service": cls()}
+    if decorators.plain is not None:
+        found["auto: select"] = Case("service.select(1)", names, 20)
+        found["auto: insert"] = Case("service.insert(1)", names, 20)
+    if decorators.coroutine is not None:
+        found["auto: async def, select"] = Case("await service.aselect(1)", names, 20, is_async=True, around=adisposed)
+        found["auto: async def, insert"] = Case("await service.ainsert(1)", names, 20, is_async=True, around=adisposed)
+    return found
+
+
+def _cases(cls: type, decorators: Decorators, of: str, given: str, times: int) -> dict[str, Case]:
+    names = {"service": cls(), "Service": cls, "session": maker()}
+    anames = {**names, "session": amaker()}
+    plain = Case("", names, times)
+    asynchronous = Case("", anames, times, is_async=True, around=adisposed)
+
+    def case(statement: str, like: Case, items: int = 1) -> Case:
+        return Case(statement.format(given), like.names, max(like.times // items, 4), items, like.is_async, like.around)
+
+    kinds: list[tuple[Decorator | None, dict[str, Case]]] = [
+        (
+            decorators.plain,
+            {
+                "instance method": case("service.empty(1{})", plain),
+                "class method": case("Service.of_class(1{})", plain),
+                "static method": case("Service.static(1{})", plain),
+                "*args, **kwargs": case("service.anything(1, 2{}, tag=3)", plain),
+            },
+        ),
+        (decorators.coroutine, {"async def": case("await service.aempty(1{})", asynchronous)}),
+        (
+            decorators.generator,
+            {
+                "generator, per call": case("for _ in service.stream(0{}): pass", plain),
+                "generator, per item": case("for _ in service.stream(100{}): pass", plain, 100),
+            },
+        ),
+        (
+            decorators.agenerator,
+            {
+                "async generator, per call": case("async for _ in service.astream(0{}): pass", asynchronous),
+                "async generator, per item": case("async for _ in service.astream(100{}): pass", asynchronous, 100),
+            },
+        ),
+        (decorators.context, {"context manager": case("with service.block(1{}): pass", plain)}),
+        (decorators.acontext, {"async context manager": case("async with service.ablock(1{}): pass", asynchronous)}),
+    ]
+    return {f"{of}: {name}": one for kind, cases in kinds if kind is not None for name, one in cases.items()}
