@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from sqlalchemy import Connection, Engine, NestedTransaction, RootTransaction, event
 from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.sql.elements import ReleaseSavepointClause
 
 from session_aware.exceptions import PolicyConflictError, SessionOwnershipError
 
@@ -95,6 +96,10 @@ def _remember_failure(context: ExceptionContext) -> None:
         return  # a wrong parameter, found before anything was sent
     savepoints: list[SessionTransaction | NestedTransaction] = []
     transaction = owner.session.get_nested_transaction()
+    if transaction is not None and _is_release(context):
+        # SQLAlchemy sends no ROLLBACK TO for a savepoint whose RELEASE failed, so the end of this one heals nothing.
+        _forget_savepoint(owner, transaction)
+        transaction = transaction.parent
     if not context.is_disconnect and _code(context.original_exception) not in _ENDS_TRANSACTION:
         while transaction is not None:
             savepoints.append(transaction)
@@ -104,6 +109,16 @@ def _remember_failure(context: ExceptionContext) -> None:
             if not event.contains(context.connection, "rollback_savepoint", _forget_healed_by_connection):
                 event.listen(context.connection, "rollback_savepoint", _forget_healed_by_connection)
     owner.failed.append(FailedStatement(context.sqlalchemy_exception or context.original_exception, tuple(savepoints)))
+
+
+def _is_release(context: ExceptionContext) -> bool:
+    compiled = getattr(context.execution_context, "compiled", None)
+    return isinstance(getattr(compiled, "statement", None), ReleaseSavepointClause)
+
+
+def _forget_savepoint(owner: Owner, savepoint: SessionTransaction) -> None:
+    for failed in owner.failed:
+        failed.savepoints = tuple(other for other in failed.savepoints if other is not savepoint)
 
 
 def _code(error: BaseException) -> object:

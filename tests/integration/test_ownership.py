@@ -344,6 +344,40 @@ def test_released_savepoint_does_not_heal(work: Work, sqlite: SyncDatabase) -> N
     assert sqlite.recorder.transactions == ["BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK"]
 
 
+@pytest.mark.parametrize("is_nested_call", [True, False])
+def test_savepoint_whose_release_failed_does_not_heal(work: Work, postgres: SyncDatabase, is_nested_call: bool) -> None:
+    work.session_factory = postgres.maker
+
+    def call(session: Session) -> None:
+        work.run_nested(swallowed, session=session)
+
+    def block(session: Session) -> None:
+        with session.begin_nested():
+            swallowed(session)
+
+    def body(session: Session) -> None:
+        add(session, "ann")
+        with pytest.raises(exc.DBAPIError):
+            (call if is_nested_call else block)(session)
+
+    with pytest.raises(PoisonedTransactionError):
+        work.run(body)
+    assert postgres.recorder.transactions == ["BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK"]
+    assert postgres.owners() == []
+
+
+def test_savepoint_around_one_whose_release_failed_heals(work: Work, postgres: SyncDatabase) -> None:
+    work.session_factory = postgres.maker
+
+    def body(session: Session) -> None:
+        add(session, "ann")
+        with pytest.raises(exc.DBAPIError), session.begin_nested():
+            work.run_nested(swallowed, session=session)
+
+    work.run(body)
+    assert postgres.owners() == ["ann"]
+
+
 def test_statement_error_that_leaves_the_body_is_unchanged(work: Work, database: SyncDatabase) -> None:
     with pytest.raises(exc.DBAPIError) as caught:
         work.run(lambda session: session.execute(text("SELECT nothing FROM nowhere")))
