@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from session_aware import NEW_SESSION, SessionAwareService, auto_session_func
 from tests.ledger import Account
 
-__all__ = ["JOINED", "NOTHING", "OWNED", "UNDONE", "Accounts", "AsyncAccounts", "Failure", "aadd", "add"]
+__all__ = ["JOINED", "NOTHING", "OWNED", "UNDONE", "Accounts", "AsyncAccounts", "Failure", "aadd", "add", "passing"]
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -187,11 +187,8 @@ def _session_aware(cls: type, name: str, value: object) -> object:
 
 
 def _wrapped(cls: type, name: str, value: object, function: Any) -> object:  # noqa: ANN401 - any callable
-    for layer in _signature.layers(function):
-        if (inner := _wrap.dispatcher_of(layer)) is not None:  # a decorator above @auto_session_func, whose policy holds
-            if inner.binding is Binding.FUNCTION:
-                inner.home, inner.takes_self = cls, not isinstance(value, staticmethod)
-            return value
+    if _wrap.has_policy(cls, value, function):
+        return value
     if _signature.is_session_keyword_only(function) is False:
         raise SessionParameterError(_signature.complaint(function, f"{cls.__qualname__}.{name}"))
     declaration = _signature.read(function, name=f"{cls.__qualname__}.{name}")
@@ -233,7 +230,7 @@ def _adopt_mixins(cls: type) -> None:
     for name in names - CONSTRUCTION:
         definer = next(base for base in cls.__mro__ if name in vars(base))
         value = vars(definer)[name]
-        if definer is object or issubclass(definer, SessionAwareService) or _wrap.dispatcher_of(value) is not None:
+        if definer is object or issubclass(definer, SessionAwareService):
             continue
         if getattr(value, "__isabstractmethod__", False):  # its implementation, here or in another base, is what is called
             continue
@@ -241,7 +238,12 @@ def _adopt_mixins(cls: type) -> None:
             setattr(cls, name, _session_aware(cls, name, value))
             continue
         function = _signature.beneath(value)
-        if isinstance(function, type) or not callable(function) or not _signature.is_session_keyword_only(function):
+        if (dispatcher := _wrap.dispatcher_of(value)) is not None:  # by @auto_session_func, whose policy holds
+            if dispatcher.binding is Binding.FUNCTION:
+                inherited, binding = _Inherited(cls, name, _wrap.unwrapped(value)), _wrap.binding_of(value, Binding.INSTANCE)
+                setattr(cls, name, _wrap.wrap(inherited, dispatcher.declaration, dispatcher.settings, binding=binding))
+            continue
+        if isinstance(function, type) or not callable(function) or _wrap.has_policy(cls, value, function):
             continue
         if (declaration := _signature.read(function, name=f"{cls.__qualname__}.{name}")) is not None:
             inherited = _Inherited(cls, name, function)

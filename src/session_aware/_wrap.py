@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import wrapt
 
-from session_aware import _configuration, _factory, _lane, _plan, _sync
+from session_aware import _configuration, _factory, _lane, _plan, _signature, _sync
 from session_aware._lane import Binding, OwnerMethod
 from session_aware._plan import Plan
 from session_aware._policy import NO_POLICY, merge
@@ -28,7 +28,16 @@ else:  # wrapt 1's classes take no parameters
     _BoundFunctionWrapper = wrapt.BoundFunctionWrapper
     _FunctionWrapper = wrapt.FunctionWrapper
 
-__all__ = ["POLICY_ATTRIBUTE", "BoundFunction", "SessionFunction", "dispatcher_of", "wrap"]
+__all__ = [
+    "POLICY_ATTRIBUTE",
+    "BoundFunction",
+    "SessionFunction",
+    "binding_of",
+    "dispatcher_of",
+    "has_policy",
+    "unwrapped",
+    "wrap",
+]
 
 POLICY_ATTRIBUTE: Final = "__session_policy__"
 """Where a service class keeps its policy, merged with those of its bases."""
@@ -191,3 +200,11 @@ def binding_of(value: object, function: Binding) -> Binding:
     return (
         Binding.OWNER if isinstance(value, staticmethod) else Binding.CLASS if isinstance(value, classmethod) else function
     )
+
+
+def has_policy(cls: type, value: object, function: object) -> bool:
+    """Say whether a decorator stands above @auto_session_func, whose policy holds; tell that where it stands."""
+    inner = next(filter(None, map(dispatcher_of, _signature.layers(function))), None)
+    if inner is not None and inner.binding is Binding.FUNCTION:
+        inner.home, inner.takes_self = cls, not isinstance(value, staticmethod)
+    return inner is not None

@@ -1,0 +1,680 @@
+"""Classes: inheritance, mixins, generics, protocols, abstract and slotted classes; copies and introspection."""
+
+from __future__ import annotations
+
+import abc
+import copy
+import dataclasses
+import functools
+import inspect
+import pickle
+import pydoc
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, Protocol, TypeVar, cast, get_type_hints, runtime_checkable
+from unittest import mock
+
+import attrs
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from session_aware import (
+    NEW_SESSION,
+    PolicyConflictError,
+    Propagation,
+    PropagationError,
+    SessionAwareService,
+    auto_session_func,
+)
+from tests.databases import AsyncDatabase, SyncDatabase
+from tests.ledger import Account
+from tests.services import NOTHING, OWNED, UNDONE, Accounts, add, passing
+
+T = TypeVar("T")
+
+
+class Opening(SessionAwareService):
+    """Opens accounts; the tests name its factory."""
+
+    def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+        """Open an account."""
+        return add(session, owner)
+
+
+# Inheritance
+
+
+def test_super_joins_the_session_of_the_override(database: SyncDatabase) -> None:
+    class Below(Opening, session_factory=database.maker):
+        def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+            super().open(f"{owner} and co", session=session)
+            return super().open(owner, session=session)
+
+    Below().open("ann")
+    assert database.recorder.events == OWNED
+    assert database.owners() == ["ann", "ann and co"]
+
+
+def test_override_that_forgets_the_session_in_super_warns(sqlite: SyncDatabase) -> None:
+    class Below(Opening, session_factory=sqlite.maker):
+        def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+            return super().open(owner)
+
+    with pytest.warns(UserWarning, match="was called without 'session='"):
+        Below().open("ann")
+
+
+def test_diamond_goes_through_the_mro_in_one_transaction(database: SyncDatabase) -> None:
+    class Left(Opening):
+        def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+            super().open(f"{owner} left", session=session)
+            return add(session, owner)
+
+    class Right(Opening):
+        def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+            return super().open(f"{owner} right", session=session)
+
+    class Both(Left, Right, session_factory=database.maker):
+        """A diamond."""
+
+    Both().open("ann")
+    assert database.recorder.events == OWNED
+    assert database.owners() == ["ann", "ann left right"]
+
+
+def test_method_under_another_name_stays_session_aware(sqlite: SyncDatabase) -> None:
+    class Below(Opening, session_factory=sqlite.maker):
+        create = Opening.open
+        static = Accounts.static
+        bound = Accounts().open
+
+    Below().create("ann")
+    assert sqlite.recorder.events == OWNED
+    assert Below().bound.__self__.__class__ is Accounts  # type: ignore[attr-defined] # a bound method
+
+
+def test_patch_of_the_base_reaches_the_subclass(sqlite: SyncDatabase) -> None:
+    class Below(Opening, session_factory=sqlite.maker):
+        """Inherits."""
+
+    with mock.patch.object(Opening, "open", lambda _self, owner: owner):
+        assert Below().open("ann") == "ann"  # type: ignore[comparison-overlap] # patched
+    assert Below().open("ann").owner == "ann"
+
+
+def test_function_that_is_set_later_is_not_wrapped_and_says_so() -> None:
+    class Here(Opening):
+        """Gets a method later."""
+
+    def late(self: object, *, session: Session = NEW_SESSION) -> None:
+        session.flush()
+
+    Here.late = late  # type: ignore[attr-defined] # the point
+    with pytest.raises(TypeError, match=r"^NEW_SESSION\.flush: "):
+        Here().late()  # type: ignore[attr-defined] # the point
+
+
+# Mixins that are no services
+
+
+class Plain:
+    """Knows nothing of services."""
+
+    def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+        return add(session, owner)
+
+    @classmethod
+    def of_class(cls, *, session: Session = NEW_SESSION) -> tuple[type, bool]:
+        return cls, session.in_transaction()
+
+    @staticmethod
+    def static(owner: str, *, session: Session = NEW_SESSION) -> Account:
+        return add(session, owner)
+
+    def stream(self, *owners: str, session: Session = NEW_SESSION) -> Iterator[Account]:
+        for owner in owners:
+            yield add(session, owner)
+
+    @contextmanager
+    def block(self, owner: str, *, session: Session = NEW_SESSION) -> Iterator[Account]:
+        yield add(session, owner)
+
+    @functools.singledispatchmethod
+    def dispatched(self, owner: object, *, session: Session = NEW_SESSION) -> Account:
+        raise NotImplementedError
+
+    @dispatched.register
+    def _(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+        return add(session, owner)
+
+    partial = functools.partialmethod(open)
+
+    def other(self) -> str:
+        return "no session here"
+
+
+class Mixed(Plain, SessionAwareService):
+    """A service by its second base."""
+
+
+class MixedLast(SessionAwareService, Plain):
+    """A service by its first base."""
+
+
+@pytest.mark.parametrize("service", [Mixed, MixedLast])
+@pytest.mark.parametrize("name", ["open", "static", "dispatched", "partial"])
+def test_methods_of_a_plain_mixin_are_session_aware(
+    service: type[Mixed | MixedLast], name: str, sqlite: SyncDatabase
+) -> None:
+    class Here(service, session_factory=sqlite.maker):  # type: ignore[misc, valid-type] # a parameter
+        """Has a database."""
+
+    assert getattr(Here(), name)("ann").owner == "ann"
+    assert sqlite.recorder.take() == OWNED
+    with sqlite.maker() as session:
+        assert getattr(Here(), name)("bob", session=session) in session
+    assert sqlite.owners() == ["ann"]
+
+
+def test_other_kinds_of_a_plain_mixin_are_session_aware(sqlite: SyncDatabase) -> None:
+    class Here(Mixed, session_factory=sqlite.maker):
+        """Has a database."""
+
+    assert [account.owner for account in Here().stream("ann", "bob")] == ["ann", "bob"]
+    with Here().block("cid") as account:
+        assert account.owner == "cid"
+    assert sqlite.recorder.events == OWNED * 2
+    assert Here.of_class() == (Here, True)
+    assert Here().other() == "no session here"
+    assert Here.other is Plain.other
+
+
+def test_mixin_itself_stays_as_it_was() -> None:
+    assert type(vars(Plain)["open"]) is type(lambda: None)
+    assert Plain.of_class.__func__ is vars(Plain)["of_class"].__func__
+    with pytest.raises(TypeError, match=r"^NEW_SESSION\."):
+        Plain().open("ann")
+
+
+def test_patch_of_the_mixin_reaches_the_service(sqlite: SyncDatabase) -> None:
+    class Here(Mixed, session_factory=sqlite.maker):
+        """Has a database."""
+
+    def other(self: object, owner: str, *, session: Session) -> Account:
+        return add(session, f"patched {owner}")
+
+    with mock.patch.object(Plain, "open", other):
+        assert Here().open("ann").owner == "patched ann"
+    assert sqlite.recorder.events == OWNED
+
+
+def test_super_into_the_mixin_joins(database: SyncDatabase) -> None:
+    class Here(Mixed, session_factory=database.maker):
+        def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+            return super().open(f"{owner} and co", session=session)
+
+    Here().open("ann")
+    assert database.recorder.events == OWNED
+    assert database.owners() == ["ann and co"]
+
+
+def test_diamond_of_plain_mixins_goes_through_the_mro(database: SyncDatabase) -> None:
+    class Left(Plain):
+        def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+            return super().open(f"{owner} left", session=session)
+
+    class Right(Plain):
+        def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+            return super().open(f"{owner} right", session=session)
+
+    class Both(Left, Right, SessionAwareService, session_factory=database.maker):
+        """A diamond beneath a service."""
+
+    class Again(MixedLast, Left, session_factory=database.maker):
+        """The service first."""
+
+    Both().open("ann")
+    Again().open("bob")
+    assert database.recorder.events == OWNED * 2
+    assert database.owners() == ["ann left right", "bob left"]
+
+
+class Marked:
+    """A plain mixin whose methods have policies."""
+
+    @auto_session_func(propagation=Propagation.MANDATORY)
+    def strict(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+        return add(session, owner)
+
+    @auto_session_func
+    def free(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+        return add(session, owner)
+
+    @auto_session_func(propagation=Propagation.NESTED)
+    def nested(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+        return add(session, owner)
+
+    @auto_session_func
+    @classmethod
+    def above_class(cls, owner: str, *, session: Session = NEW_SESSION) -> Account:
+        return add(session, owner)
+
+    @classmethod
+    @auto_session_func
+    def beneath_class(cls, owner: str, *, session: Session = NEW_SESSION) -> Account:
+        return add(session, owner)
+
+    @staticmethod
+    @auto_session_func
+    def beneath_static(owner: str, *, session: Session = NEW_SESSION) -> Account:
+        return add(session, owner)
+
+    @passing
+    @auto_session_func(read_only=True)
+    def reading(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+        return add(session, owner)
+
+
+@pytest.mark.parametrize("name", ["free", "nested", "above_class", "beneath_class", "beneath_static"])
+def test_decorated_method_of_a_mixin_uses_the_factory_of_the_service(name: str, database: SyncDatabase) -> None:
+    class Here(Marked, SessionAwareService, session_factory=database.maker):
+        """Has a database."""
+
+    getattr(Here(), name)("ann")
+    assert database.recorder.events == OWNED
+
+
+def test_decorated_method_of_a_mixin_keeps_its_policy(database: SyncDatabase) -> None:
+    class Here(Marked, SessionAwareService, session_factory=database.maker):
+        """Has a database."""
+
+    with pytest.raises(PropagationError):
+        Here().strict("ann")
+    with pytest.raises(PolicyConflictError):
+        Here().reading("ann")
+    assert database.recorder.take() == UNDONE
+    with database.maker.begin() as session:
+        Here().nested("ann", session=session)
+    assert database.recorder.transactions == ["BEGIN", "SAVEPOINT", "RELEASE", "COMMIT"]
+
+
+# Generic, Protocol, ABC, dataclasses, attrs
+
+
+def test_generic_service(database: SyncDatabase) -> None:
+    class Repository(SessionAwareService, Generic[T]):
+        def get(self, key: T, *, session: Session = NEW_SESSION) -> T:
+            assert session.in_transaction()
+            return key
+
+        @classmethod
+        def name(cls, *, session: Session = NEW_SESSION) -> str:
+            return cls.__name__
+
+    class Names(Repository[str], session_factory=database.maker):
+        """Of strings."""
+
+    numbers = Repository[int]()
+    numbers.session_factory = database.maker
+    assert (Names().get("ann"), numbers.get(1), Names.name()) == ("ann", 1, "Names")
+
+
+@runtime_checkable
+class Opens(Protocol):
+    """What opens accounts."""
+
+    def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account: ...
+
+    def twice(self, owner: str, *, session: Session = NEW_SESSION) -> str:
+        return self.open(owner, session=session).owner * 2
+
+
+class Protocolled(SessionAwareService, Opens):
+    """Does so by inheritance."""
+
+    def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+        return add(session, owner)
+
+
+def test_protocol_is_implemented_with_and_without_inheritance(database: SyncDatabase) -> None:
+    class Here(Protocolled, session_factory=database.maker):
+        """Has a database."""
+
+    assert isinstance(Here(), Opens)
+    assert not isinstance(Opening(), Opens)
+    assert Here().twice("ann") == "annann"
+    assert database.recorder.events == OWNED
+
+
+class Abstract(SessionAwareService, abc.ABC):
+    """Cannot be made."""
+
+    @abc.abstractmethod
+    def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+        return add(session, owner)
+
+    @staticmethod
+    @abc.abstractmethod
+    def rate(*, session: Session = NEW_SESSION) -> int: ...
+
+    @classmethod
+    @abc.abstractmethod
+    async def who(cls, *, session: AsyncSession = NEW_SESSION) -> str: ...
+
+
+def test_abstract_methods_stay_abstract() -> None:
+    assert Abstract.__abstractmethods__ == {"open", "rate", "who"}
+    with pytest.raises(TypeError, match="abstract"):
+        Abstract()  # type: ignore[abstract] # this is the point
+
+
+def test_abstract_method_is_implemented_and_called_by_super(database: SyncDatabase) -> None:
+    class Here(Abstract, session_factory=database.maker):
+        def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+            return super().open(owner, session=session)  # type: ignore[safe-super] # it has a body
+
+        @staticmethod
+        def rate(*, session: Session = NEW_SESSION) -> int:
+            return 7
+
+        @classmethod
+        async def who(cls, *, session: AsyncSession = NEW_SESSION) -> str:
+            return cls.__name__
+
+    assert Here.__abstractmethods__ == frozenset()
+    assert (Here().open("ann").owner, Here.rate()) == ("ann", 7)
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted(SessionAwareService, propagation=Propagation.REQUIRED):
+    """Is built twice."""
+
+    session_factory: Any
+    prefix: str = "the "
+
+    def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+        return add(session, self.prefix + owner)
+
+    @classmethod
+    def who(cls, *, session: Session = NEW_SESSION) -> type:
+        return cls
+
+    @staticmethod
+    def give(value: int, *, session: Session) -> int:
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(SessionAwareService):
+    """Cannot be changed."""
+
+    session_factory: Any
+
+    def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+        return add(session, owner)
+
+
+@attrs.define
+class Attrs(Opening, propagation=Propagation.REQUIRED):
+    """Is built twice, and its closures are mended."""
+
+    session_factory: Any
+    prefix: str = "the "
+
+    def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+        return super().open(self.prefix + owner, session=session)
+
+    @classmethod
+    def who(cls, *, session: Session = NEW_SESSION) -> type:
+        return super().__thisclass__ if session is None else cls  # type: ignore[redundant-expr] # a closure
+
+
+@pytest.mark.parametrize(("service", "owner"), [(Slotted, "the ann"), (Frozen, "ann"), (Attrs, "the ann")])
+def test_class_that_is_built_twice_is_wrapped_once(service: Any, owner: str, database: SyncDatabase) -> None:
+    accounts = service(database.maker)
+    assert accounts.open("ann").owner == owner
+    assert database.recorder.take() == OWNED
+    with database.maker() as session:
+        accounts.open("bob", session=session)
+    assert database.recorder.events == ["CHECKOUT", "BEGIN", "ROLLBACK", "CHECKIN"]
+
+
+def test_class_that_is_built_twice_keeps_its_policy_and_its_factory(sqlite: SyncDatabase) -> None:
+    @dataclasses.dataclass(slots=True)
+    class Here(SessionAwareService, session_factory=sqlite.maker, propagation=Propagation.MANDATORY):
+        number: int = 1
+
+        def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+            return add(session, owner)
+
+        @auto_session_func(propagation=Propagation.REQUIRED)
+        def free(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+            return add(session, owner)
+
+    with pytest.raises(PropagationError):
+        Here().open("ann")
+    Here().free("ann")
+    assert sqlite.recorder.events == OWNED
+
+
+def test_class_methods_of_a_class_that_is_built_twice_know_it(sqlite: SyncDatabase) -> None:
+    assert Attrs(sqlite.maker).prefix == "the "
+    with sqlite.maker() as session:
+        assert Slotted.who(session=session) is Slotted
+        assert Attrs.who(session=session) is Attrs
+        assert Slotted.give(3, session=session) == 3
+
+
+def test_keywords_for_other_bases_pass_through(sqlite: SyncDatabase) -> None:
+    class Registered:
+        names: list[str] = []
+
+        def __init_subclass__(cls, *, label: str, **kwargs: Any) -> None:
+            super().__init_subclass__(**kwargs)
+            Registered.names.append(label)
+
+    class Here(Opening, Registered, label="here", session_factory=sqlite.maker):
+        """Has keywords of both."""
+
+    assert Registered.names == ["here"]
+    assert Here().open("ann").owner == "ann"
+    with pytest.raises(TypeError, match="takes no keyword arguments"):
+
+        class Wrong(Opening, unknown=True):  # type: ignore[call-arg] # this is the point
+            """Has a keyword of none."""
+
+
+# Pickling and copies
+
+
+class Kept(Accounts):
+    """Has a state."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def who(self, *, session: Session = NEW_SESSION) -> str:
+        return self.name
+
+    def __hidden(self, *, session: Session = NEW_SESSION) -> str:
+        return self.name
+
+    def hidden(self) -> Any:
+        return self.__hidden
+
+    alias = who
+
+
+@auto_session_func
+def module_function(*, session: Session = NEW_SESSION) -> None: ...
+
+
+METHODS = [lambda kept: kept.who, lambda kept: kept.alias, lambda kept: kept.open]
+
+
+@pytest.mark.parametrize("method_of", METHODS)
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_bound_method_survives_pickle(method_of: Any, protocol: int) -> None:
+    method = method_of(Kept("ann"))
+    again = pickle.loads(pickle.dumps(method, protocol))
+    assert again.__self__.name == "ann"
+    assert inspect.unwrap(again.__func__) is inspect.unwrap(method.__func__)
+
+
+@pytest.mark.parametrize("method_of", [*METHODS, lambda kept: kept.hidden()])
+def test_bound_method_is_copied_with_its_object(method_of: Any) -> None:
+    kept = Kept("ann")
+    method = method_of(kept)
+    deep = copy.deepcopy(method)
+    assert deep.__self__ is not kept
+    assert deep.__self__.name == "ann"
+
+
+@pytest.mark.parametrize("name", ["open", "static", "of_class", "stream", "opened", "opener", "marked_above_static"])
+def test_methods_reached_through_the_class_survive_pickle_and_copy(name: str, sqlite: SyncDatabase) -> None:
+    method = getattr(Accounts, name)
+    for again in (pickle.loads(pickle.dumps(method)), copy.copy(method), copy.deepcopy(method)):
+        assert getattr(again, "__self__", None) == getattr(method, "__self__", None)
+        assert again.__qualname__ == method.__qualname__ if hasattr(method, "__qualname__") else True
+        with sqlite.maker() as session:
+            if name not in {"open", "stream", "opened"}:
+                assert again("ann", session=session).owner == "ann"
+
+
+def test_function_survives_pickle_and_copy() -> None:
+    assert pickle.loads(pickle.dumps(module_function)) is module_function
+    assert copy.copy(module_function) is copy.deepcopy(module_function) is module_function
+
+
+def test_service_survives_deepcopy_and_pickle() -> None:
+    kept = Kept("ann")
+    assert copy.deepcopy(kept).who.__self__.name == "ann"  # type: ignore[attr-defined] # a bound method
+    assert pickle.loads(pickle.dumps(kept)).name == "ann"
+
+
+def test_bound_methods_are_equal_and_hash_alike() -> None:
+    kept = Kept("ann")
+    assert kept.who == kept.who
+    assert hash(kept.who) == hash(kept.who)
+    assert kept.who != Kept("ann").who
+
+
+# Introspection
+
+
+class Documented(SessionAwareService):
+    """Has something to look at."""
+
+    def open(self, owner: str, /, *, session: Session = NEW_SESSION) -> Account:
+        """Open an account."""
+        return add(session, owner)
+
+    @classmethod
+    def of_class(cls, owner: str, *, session: Session = NEW_SESSION) -> Account:
+        """Open of the class."""
+        return add(session, owner)
+
+    @staticmethod
+    def static(owner: str, *, session: Session = NEW_SESSION) -> Account:
+        """Open without an object."""
+        return add(session, owner)
+
+    async def aopen(self, *, session: AsyncSession = NEW_SESSION) -> None:
+        """Open later."""
+
+    def stream(self, *, session: Session = NEW_SESSION) -> Iterator[int]:
+        """Stream."""
+        yield 1
+
+    async def astream(self, *, session: AsyncSession = NEW_SESSION) -> AsyncIterator[int]:
+        """Stream later."""
+        yield 1
+
+
+class Undecorated:
+    """The same without the library."""
+
+
+for _name, _value in vars(Documented).items():
+    if not _name.startswith("_") and callable(getattr(Documented, _name)):
+        _function = inspect.unwrap(getattr(_value, "__func__", _value))
+        _function = getattr(_function, "__func__", _function)
+        setattr(
+            Undecorated,
+            _name,
+            {"of_class": classmethod, "static": staticmethod}.get(_name, lambda function: function)(_function),
+        )
+
+NAMES = ["open", "of_class", "static", "aopen", "stream", "astream"]
+TESTS = [
+    inspect.signature,
+    inspect.iscoroutinefunction,
+    inspect.isgeneratorfunction,
+    inspect.isasyncgenfunction,
+    inspect.isroutine,
+    inspect.getsource,
+    inspect.getdoc,
+    callable,
+    get_type_hints,
+    lambda function: function.__name__,
+    lambda function: function.__qualname__,
+    lambda function: function.__module__,
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("look", TESTS)
+def test_introspection_sees_what_it_sees_without_the_library(name: str, look: Any) -> None:
+    assert look(getattr(Documented(), name)) == look(getattr(Undecorated(), name))
+    assert look(getattr(Documented, name)) == look(getattr(Undecorated, name))
+
+
+def test_bound_methods_look_bound() -> None:
+    documented = Documented()
+    assert inspect.ismethod(documented.open)
+    assert inspect.ismethod(Documented.of_class)
+    assert documented.open.__self__ is documented  # type: ignore[attr-defined] # a bound method
+    assert Documented.of_class.__self__ is Documented  # type: ignore[attr-defined] # a bound method
+
+
+def test_help_shows_signatures_and_docstrings() -> None:
+    text = pydoc.plain(pydoc.render_doc(Documented))
+    for piece in (
+        "open(self, owner: 'str', /, *, session: 'Session' = NEW_SESSION) -> 'Account'",
+        "Open an account.",
+        "of_class(owner: 'str', *, session: 'Session' = NEW_SESSION) -> 'Account'",
+        "Open of the class.",
+        "static(owner: 'str', *, session: 'Session' = NEW_SESSION) -> 'Account'",
+        "Open without an object.",
+    ):
+        assert piece in text
+
+
+def test_autospec_checks_calls() -> None:
+    spec = cast("Any", mock.create_autospec(Documented))
+    instance = spec()
+    instance.open("ann", session=None)
+    instance.open.assert_called_once_with("ann", session=None)
+    with pytest.raises(TypeError):
+        instance.open()
+    with pytest.raises(TypeError):
+        instance.open("ann", None)
+    spec.static("ann")
+    assert inspect.iscoroutinefunction(instance.aopen)
+    mock.create_autospec(module_function)(session=None)
+
+
+def test_sync_and_async_live_side_by_side_in_one_service(sqlite: SyncDatabase, aiosqlite: AsyncDatabase) -> None:
+    class Here(Opening, session_factory=sqlite.maker, async_session_factory=aiosqlite.maker):
+        async def aopen(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> str:
+            account = Account(owner=owner)
+            session.add(account)
+            return owner
+
+    Here().open("ann")
+    assert sqlite.recorder.events == OWNED
+    assert aiosqlite.recorder.events == NOTHING
+    assert aiosqlite.run(Here().aopen("bob")) == "bob"
+    assert aiosqlite.recorder.events == OWNED
+    assert sqlite.owners() == ["ann", "bob"]
