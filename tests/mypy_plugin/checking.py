@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import mypy.api
+
 import session_aware
 
 __all__ = ["HEADER", "Project", "expected"]
@@ -39,6 +40,7 @@ class Project:
     folder: Path
     cache: Path
     output: str = ""
+    shows_traceback: bool = True
 
     def write(self, name: str, source: str, *, header: str = HEADER) -> Path:
         """Write a module beneath the usual imports."""
@@ -57,7 +59,8 @@ class Project:
         ini = self.folder / "mypy.ini"
         ini.write_text(
             f"[mypy]\nplugins = session_aware.mypy_plugin\nmypy_path = {_SOURCES}:{_STUBS}:{self.folder}\n"
-            f"strict = true\nshow_traceback = true\ncache_dir = {self.cache}\n{configuration}\n",
+            f"strict = true\npython_version = 3.12\nshow_traceback = {self.shows_traceback}\n"
+            f"cache_dir = {self.cache}\n{configuration}\n",
             encoding="utf-8",
         )
         return ["--config-file", str(ini), "--no-error-summary", "--hide-error-context", *flags]
@@ -72,9 +75,9 @@ class Project:
         """Read mypy's output."""
         assert "Traceback" not in output, output
         self.output = output
-        found = {(Path(m["file"]).name, int(m["line"]), m["code"]) for m in _FINDING.finditer(output)}
-        assert len(found) == len({line for line in output.splitlines() if " error: " in line}), output
-        return found
+        found = [(Path(m["file"]).name, int(m["line"]), m["code"]) for m in _FINDING.finditer(output)]
+        assert len(found) == output.count(" error: "), output
+        return set(found)
 
     def expected(self) -> Findings:
         """Return what the modules' own ``# E: code, code`` marks say."""

@@ -123,6 +123,8 @@ def of_tenant(*, session: Tenant = NEW_SESSION) -> None: ...
 
 class Own:
     def open(self, owner: str, *, session: str = "", timeout: int = 0) -> None: ...
+    def __getitem__(self, key: str, *, session: Session = NEW_SESSION) -> None: ...
+    def decorate(self, func: Callable[[], None], *, session: Session = NEW_SESSION) -> None: ...
 
 def unrelated(*, timeout: int = 0) -> None: ...
 
@@ -133,6 +135,10 @@ def outer(session: Session, maybe: Any, **options: Any) -> None:
     of_tenant()
     maybe.open("ann")
     Own().open("ann")
+    Own()["an operator takes no keywords"]
+    own = Own()
+    @own.decorate
+    def decorated() -> None: ...
     unrelated()
     (lambda: 1)()
     {"open": accounts.open}["open"]("ann")

@@ -54,8 +54,9 @@ def test_positional_session_is_reported(project: Project) -> None:
     )
     project.verify()
     assert (
-        'error: "Accounts.rename": parameter "session" must be keyword-only. A positional session collides with ordinary arguments. '
-        'Write "def rename(..., *, session: Session = NEW_SESSION)"  [session-positional]' in project.output
+        'error: "Accounts.rename": parameter "session" must be keyword-only. '
+        'A positional session collides with ordinary arguments. Write "def rename(..., *, session: Session = NEW_SESSION)"  [session-positional]'
+        in project.output
     )
     assert 'error: "Plain.method": parameter' in project.output
 
@@ -90,8 +91,8 @@ def test_optional_session_is_reported(project: Project) -> None:
     )
     project.verify()
     assert (
-        'error: "Accounts.a": the body always gets a session. Write "session: Session = NEW_SESSION" instead of "Session | None", '
-        "and nothing has to be narrowed  [session-optional]" in project.output
+        'error: "Accounts.a": the body always gets a session. Write "session: Session = NEW_SESSION" instead of '
+        '"Session | None", and nothing has to be narrowed  [session-optional]' in project.output
     )
 
 
@@ -393,6 +394,7 @@ def test_ending_the_given_transaction_is_reported(project: Project) -> None:
     )
     project.verify()
     assert (
-        'error: "Accounts.a": "session.commit()" on a session that was given: who opened it ends its transaction. Remove the call. '
-        'For a part that may fail alone write "with session.begin_nested():"  [session-owned]' in project.output
+        'error: "Accounts.a": "session.commit()" on a session that was given: who opened it ends its transaction. '
+        'Remove the call. For a part that may fail alone write "with session.begin_nested():"  [session-owned]'
+        in project.output
     )

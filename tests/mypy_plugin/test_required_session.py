@@ -283,7 +283,7 @@ def test_type_parameters_are_known_by_their_bounds(project: Project) -> None:
         accounts.unbound()  # E: call-arg
         """,
     )
-    project.verify("--python-version", "3.12")
+    project.verify()
 
 
 def test_stub_files_are_rewritten_like_sources(project: Project) -> None:

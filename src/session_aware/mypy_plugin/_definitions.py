@@ -17,7 +17,7 @@ from mypy.nodes import (
 from mypy.types import CallableType, Instance, UnboundType, get_proper_type
 
 from session_aware.mypy_plugin import _codes
-from session_aware.mypy_plugin._annotations import class_of, with_type_parameters
+from session_aware.mypy_plugin._annotations import class_of, unknown, with_type_parameters
 from session_aware.mypy_plugin._ownership import check_ownership
 from session_aware.mypy_plugin._tree import is_generator
 
@@ -149,9 +149,7 @@ def check_definition(
 
 def _result(func: FuncDef, lookup: Lookup) -> TypeInfo | None:
     """Return the class that the return annotation names; of a coroutine the one that is awaited."""
-    if not isinstance(func.type, CallableType):
-        return None
-    annotation = func.type.ret_type
+    annotation = func.type.ret_type if isinstance(func.type, CallableType) else unknown("")
     analysed = None if isinstance(annotation, UnboundType) else get_proper_type(annotation)
     if func.is_coroutine and isinstance(analysed, Instance) and analysed.type.fullname == "typing.Coroutine":
         annotation = analysed.args[2]

@@ -40,7 +40,7 @@ class Parameter:
     def session_type(self, lookup: Lookup) -> SessionType | None:
         """Return what its annotation says about a session; may raise ``NotReadyError``."""
         signature = self.func.type
-        if not isinstance(signature, CallableType) or self.index >= len(signature.arg_types):
+        if not isinstance(signature, CallableType):
             return None
         return session_type(signature.arg_types[self.index], with_type_parameters(self.func, lookup))
 
@@ -74,9 +74,9 @@ def is_rewritten(found: Parameter) -> bool:
 def _set_kind(found: Parameter, kind: ArgKind) -> None:
     found.argument.kind = kind
     found.func.arg_kinds[found.index] = kind
-    for signature in (found.func.type, found.func.unanalyzed_type):
-        if isinstance(signature, CallableType) and found.index < len(signature.arg_kinds):
-            signature.arg_kinds[found.index] = kind
+    both = (found.func.type, found.func.unanalyzed_type)
+    for signature in [typ for typ in both if isinstance(typ, CallableType)]:
+        signature.arg_kinds[found.index] = kind
 
 
 def optional_for_callers(typ: Type) -> Type:

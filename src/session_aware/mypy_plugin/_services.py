@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mypy.nodes import MypyFile, TypeInfo
 from mypy.server.trigger import make_trigger
 
 from session_aware.mypy_plugin._annotations import NotReadyError
@@ -14,7 +13,7 @@ from session_aware.mypy_plugin._super import check_super_calls
 from session_aware.mypy_plugin._tree import functions_of
 
 if TYPE_CHECKING:
-    from mypy.nodes import Decorator, FuncDef, SymbolTableNode
+    from mypy.nodes import Decorator, FuncDef, SymbolTableNode, TypeInfo
     from mypy.plugin import ClassDefContext
 
     from session_aware.mypy_plugin._annotations import Lookup
@@ -80,9 +79,6 @@ def visit_service(ctx: ClassDefContext) -> None:
 
 
 def _visit_method(ctx: ClassDefContext, func: FuncDef, decorated: Decorator | None, lookup: Lookup) -> None:
-    def lookup_of(module: str) -> Lookup:
-        return lambda name: _lookup_in(ctx, module, name)
-
     name = f"{ctx.cls.name}.{func.name}"
     found = parameter(func)
     if found is not None and (not is_plainly_decorated(decorated) or check_keyword_only(found, name, ctx.api.fail)):
@@ -92,15 +88,4 @@ def _visit_method(ctx: ClassDefContext, func: FuncDef, decorated: Decorator | No
             if not session.is_optional:
                 make_optional(found)
             check_definition(found, func, decorated, session, name=name, fail=ctx.api.fail, lookup=lookup)
-    check_super_calls(func, ctx.cls.info, ctx.api.fail, lookup, lookup_of)
-
-
-def _lookup_in(ctx: ClassDefContext, module: str, name: str) -> SymbolTableNode | None:
-    """Look a name of an annotation up in another module of the import cycle, where mypy has not analysed it yet."""
-    first, *attributes = name.split(".")
-    symbol = ctx.api.lookup_fully_qualified_or_none(f"{module}.{first}")
-    for attribute in attributes:
-        if symbol is None or not isinstance(symbol.node, MypyFile | TypeInfo):
-            return None
-        symbol = symbol.node.names.get(attribute)
-    return symbol
+    check_super_calls(ctx, func, lookup)

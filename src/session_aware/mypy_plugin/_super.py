@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
-from mypy.nodes import ARG_NAMED_OPT, ARG_STAR2, CallExpr, ClassDef, Decorator, FuncDef, SuperExpr
+from mypy.nodes import ARG_NAMED_OPT, ARG_STAR2, CallExpr, ClassDef, Decorator, FuncDef, MypyFile, SuperExpr, TypeInfo
+from mypy.server.trigger import make_trigger
 
 from session_aware.mypy_plugin import _codes
-from session_aware.mypy_plugin._annotations import Lookup, with_type_parameters
+from session_aware.mypy_plugin._annotations import with_type_parameters
 from session_aware.mypy_plugin._calls import aware_symbol, message
 from session_aware.mypy_plugin._definitions import is_plainly_decorated
 from session_aware.mypy_plugin._parameter import NAME, parameter
@@ -18,28 +19,25 @@ from session_aware.mypy_plugin._tree import walk
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from mypy.nodes import SymbolNode, TypeInfo
+    from mypy.nodes import SymbolNode, SymbolTableNode
+    from mypy.plugin import ClassDefContext
 
-    from session_aware.mypy_plugin._annotations import SessionType
-    from session_aware.mypy_plugin._codes import Fail
+    from session_aware.mypy_plugin._annotations import Lookup, SessionType
 
-__all__ = ["LookupOf", "check_super_calls"]
-
-LookupOf = Callable[[str], Lookup]
-"""Gives the lookup of a module by the module's name."""
+__all__ = ["check_super_calls"]
 
 
-def check_super_calls(method: FuncDef, info: TypeInfo, fail: Fail, lookup: Lookup, lookup_of: LookupOf) -> None:
+def check_super_calls(ctx: ClassDefContext, method: FuncDef, lookup: Lookup) -> None:
     """Report ``super().method()`` without the session that this method was given.
 
     Raises:
         NotReadyError: mypy has not bound a name of an annotation yet.
     """
     for call, name in _super_calls(method):
-        wanted = _wanted(info, name, lookup_of)
+        wanted = _wanted(ctx, name)
         found = None if wanted is None else parameter_in_scope(method, wanted, with_type_parameters(method, lookup))
         if found is not None:
-            fail(message(f"super().{name}", found), call, code=_codes.NOT_PASSED)
+            ctx.api.fail(message(f"super().{name}", found), call, code=_codes.NOT_PASSED)
 
 
 def _super_calls(method: FuncDef) -> Iterator[tuple[CallExpr, str]]:
@@ -50,11 +48,12 @@ def _super_calls(method: FuncDef) -> Iterator[tuple[CallExpr, str]]:
                 yield node, node.callee.name
 
 
-def _wanted(info: TypeInfo, name: str, lookup_of: LookupOf) -> SessionType | None:
-    for base in info.mro[1:]:
+def _wanted(ctx: ClassDefContext, name: str) -> SessionType | None:
+    for base in ctx.cls.info.mro[1:]:
         if name in base.names:
+            ctx.api.add_plugin_dependency(make_trigger(f"{base.fullname}.{name}"))
             node = base.names[name].node
-            return aware_symbol(node) or _wanted_unanalysed(node, lookup_of(base.module_name))
+            return aware_symbol(node) or _wanted_unanalysed(node, partial(_lookup_in, ctx, base.module_name))
     return None
 
 
@@ -67,3 +66,13 @@ def _wanted_unanalysed(node: SymbolNode | None, lookup: Lookup) -> SessionType |
         return None
     session = found.session_type(lookup)
     return None if session is None or session.is_optional else session
+
+
+def _lookup_in(ctx: ClassDefContext, module: str, name: str) -> SymbolTableNode | None:
+    """Look a name of an annotation up in the module of a base, which may be another one of an import cycle."""
+    first, *attributes = name.split(".")
+    symbol = ctx.api.lookup_fully_qualified_or_none(f"{module}.{first}")
+    for attribute in attributes:
+        node = None if symbol is None else symbol.node
+        symbol = node.names.get(attribute) if isinstance(node, MypyFile | TypeInfo) else None
+    return symbol

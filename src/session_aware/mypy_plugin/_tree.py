@@ -44,7 +44,7 @@ _FIELDS: Final = (
     *("decorators", "defs", "else_body", "else_expr", "end_index", "expr", "finally_body", "from_expr", "func", "generator"),
     *("guards", "handlers", "if_expr", "impl", "index", "indices", "initializer", "items", "key", "keywords", "left"),
     *("left_expr", "lvalue", "lvalues", "msg", "operands", "patterns", "right", "rvalue", "sequences", "stride", "subject"),
-    *("target", "value", "vars"),
+    *("target", "types", "value", "vars"),
 )
 
 

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import mypy.api
+import pytest
+from mypy.dmypy_server import Server
+from mypy.dmypy_util import DEFAULT_STATUS_FILE
+from mypy.main import process_options
+from mypy.version import __version__ as mypy_version
+
+from session_aware.mypy_plugin import _dispatch
+
+if TYPE_CHECKING:
+    from tests.mypy_plugin.checking import Findings, Project
+
+SERVICES = """
+import middle
+class Base(SessionAwareService):
+    def open(self, owner: str, *, session: Session) -> int:
+        return middle.function(1, session=session)
+    async def aopen(self, *, session: AsyncSession) -> int:
+        return 1
+"""
+
+MIDDLE = """
+import services
+@auto_session_func
+def function(key: int, *, session: Session) -> int:
+    return key
+@auto_session_func(read_only=True)
+def later(*, session: Session) -> "services.Base":
+    return services.Base()
+class Derived(SessionAwareService):
+    @classmethod
+    def count(cls, *, session: Session) -> int:
+        return function(1)  # E: session-not-passed
+"""
+
+USES = """
+from middle import Derived, function, later
+from services import Base
+
+class Use(Base):
+    def open(self, owner: str, *, session: Session) -> int:
+        Derived.count()  # E: session-not-passed
+        later()  # E: session-not-passed
+        function(1)  # E: session-not-passed
+        session.commit()  # E: session-owned
+        return super().open(owner)  # E: session-not-passed
+    async def aopen(self, *, session: Session) -> int:  # E: session-kind, override
+        return 1
+
+Use().open("ann") + Base().open("ann") + Derived.count() + function(1) + later().open("ann")
+Use().open()  # E: call-arg
+"""
+
+
+def fill(project: Project) -> None:
+    project.write("services.py", SERVICES)
+    project.write("middle.py", MIDDLE)
+    project.write("uses.py", USES)
+
+
+def touch(project: Project, name: str) -> None:
+    path = project.folder / name
+    path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+
+
+def test_cold_warm_and_partly_warm_runs_agree(project: Project) -> None:
+    fill(project)
+    project.verify()
+    project.verify()
+    for name in ("services.py", "middle.py", "uses.py"):
+        touch(project, name)
+        project.verify()
+    project.verify("--no-incremental")
+
+
+@pytest.mark.parametrize("flag", ["--native-parser", "--no-native-parser"])
+def test_either_parser_gives_the_same_findings(project: Project, flag: str) -> None:
+    fill(project)
+    project.verify(flag)
+
+
+def test_parallel_workers_give_the_same_findings(project: Project) -> None:
+    fill(project)
+    command = [sys.executable, "-m", "mypy", *project.arguments("--num-workers", "2"), *map(str, project.modules)]
+    for _ in ("cold", "warm"):
+        run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)  # noqa: S603 - our own
+        assert project.findings(run.stdout) == project.expected(), run.stderr
+        touch(project, "middle.py")
+
+
+def test_another_version_of_the_plugin_empties_the_cache(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.write("owned.py", "")
+    project.check()
+    command = [*project.arguments("--verbose"), *map(str, project.modules)]
+    abandoned = "Metadata abandoned for owned: plugin configuration differs"
+    assert abandoned not in mypy.api.run(command)[1]
+    monkeypatch.setattr(_dispatch, "_CACHE_KEY", "another")
+    assert abandoned in mypy.api.run(command)[1]
+
+
+class Daemon:
+    """mypy's daemon, without its process."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.arguments = [*project.arguments(), *map(str, project.modules)]
+        _, options = process_options(self.arguments, require_targets=False, server_options=True)
+        self.server = Server(options, DEFAULT_STATUS_FILE)
+
+    def check(self) -> Findings:
+        answer = self.server.cmd_run(mypy_version, self.arguments, export_types=False, is_tty=False, terminal_width=80)
+        return self.project.findings(str(answer["out"]))
+
+    def verify(self) -> None:
+        assert self.check() == self.project.expected(), self.project.output
+
+
+def replace(project: Project, name: str, old: str, new: str) -> None:
+    path = project.folder / name
+    source = path.read_text(encoding="utf-8")
+    assert old in source
+    path.write_text(source.replace(old, new), encoding="utf-8")
+
+
+def test_daemon_follows_a_class_that_stops_and_starts_being_a_service(project: Project) -> None:
+    project.write("bases.py", "class Base(SessionAwareService): ...\n")
+    project.write(
+        "derived.py",
+        "from bases import Base\nclass Derived(Base):\n    def open(self, *, session: Session) -> int:\n        return 1\n",
+    )
+    use = project.write("use.py", "from derived import Derived\nDerived().open()\n")
+    line = len(use.read_text(encoding="utf-8").splitlines())
+    daemon = Daemon(project)
+    assert daemon.check() == set()
+    for _ in range(2):
+        replace(project, "bases.py", "class Base(SessionAwareService)", "class Base")
+        assert daemon.check() == {("use.py", line, "call-arg")}
+        replace(project, "bases.py", "class Base", "class Base(SessionAwareService)")
+        assert daemon.check() == set()
+
+
+def test_daemon_follows_edits_of_annotations_and_decorators(project: Project) -> None:
+    fill(project)
+    project.write("tenant.py", "class Tenant(Session): ...\n")
+    project.write(
+        "more.py",
+        """
+        from services import Base
+        from tenant import Tenant
+        class More(Base):
+            def own(self, *, session: Tenant) -> int:
+                return super().open("ann")  # E: session-not-passed
+        More().own()
+        """,
+    )
+    daemon = Daemon(project)
+    daemon.verify()
+    edits = [
+        ("tenant.py", "class Tenant(Session)", "class Tenant"),
+        ("middle.py", "@auto_session_func\n", "@Any\n"),
+        ("middle.py", "class Derived(SessionAwareService)", "class Derived"),
+        ("services.py", "owner: str, *, session: Session)", "owner: str, *, session: Session | None = None)"),
+        ("services.py", "def open", "@Any\n    def open"),
+        ("services.py", "class Base(SessionAwareService)", "class Base"),
+        ("uses.py", "def open(self, owner: str, *, session", "def open(self, owner: str, session"),
+    ]
+    for name, old, new in edits:
+        replace(project, name, old, new)
+        assert daemon.check() == project.check() != project.expected()
+    for name, old, new in reversed(edits):
+        replace(project, name, new, old)
+        assert daemon.check() == project.check()
+    daemon.verify()

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import mypy.api
+import pytest
+from mypy.errors import CompileError
+
+from session_aware import _service
+from session_aware.mypy_plugin import OLDEST_MYPY, _dispatch, _services, plugin
+
+if TYPE_CHECKING:
+    from tests.mypy_plugin.checking import Project
+
+EVERY_CODE = """
+class Accounts(SessionAwareService):
+    def a(self, *, session: Session = NEW_SESSION) -> Iterator[int]:  # E: session-lazy-result
+        session.commit()  # E: session-owned
+        return iter([1])
+    def b(self, *, session: Session | None = None) -> None:  # E: session-optional
+        pass
+    def c(self, session: Session) -> None:  # E: session-positional
+        self.a(session=session)
+    def d(self, *, session: AsyncSession = NEW_SESSION) -> None:  # E: session-kind
+        self.a()
+@auto_session_func
+def e() -> None: ...  # E: session-missing
+def f(session: Session) -> None:
+    Accounts().a()  # E: session-not-passed
+"""
+
+CODES = [
+    "session-kind",
+    "session-lazy-result",
+    "session-missing",
+    "session-not-passed",
+    "session-optional",
+    "session-owned",
+    "session-positional",
+]
+
+
+def test_each_code_is_switched_off_by_its_name(project: Project) -> None:
+    project.write("codes.py", EVERY_CODE)
+    project.verify()
+    for code in CODES:
+        found = project.check(configuration=f"[mypy-codes]\ndisable_error_code = {code}")
+        assert found == {finding for finding in project.expected() if finding[2] != code}
+
+
+def test_parent_code_switches_all_off(project: Project) -> None:
+    project.write("codes.py", EVERY_CODE)
+    project.cache = project.folder / "cache"  # an option for all modules would empty the shared one
+    assert project.check(configuration="disable_error_code = session-aware") == set()
+
+
+def test_one_line_is_switched_off_by_an_ignore_comment(project: Project) -> None:
+    source = EVERY_CODE
+    for code in CODES:
+        source = source.replace(f"# E: {code}", f"# type: ignore[{code}]")
+    project.write("codes.py", source + "def used() -> None: ...  # type: ignore[session-kind]  # E: unused-ignore\n")
+    project.verify()
+
+
+def test_one_module_is_switched_off_by_its_section(project: Project) -> None:
+    project.write("codes.py", EVERY_CODE)
+    assert project.check(configuration="[mypy-codes]\ndisable_error_code = session-aware") == set()
+    assert project.check(configuration="[mypy-codes]\nignore_errors = true") == set()
+
+
+def test_older_mypy_is_refused_clearly() -> None:
+    with pytest.raises(CompileError) as refusal:
+        plugin("1.7.1")
+    lowest = ".".join(map(str, OLDEST_MYPY))
+    assert refusal.value.messages == [
+        f"session_aware.mypy_plugin: mypy 1.7.1 is too old, the plugin needs mypy {lowest} or newer. Upgrade mypy."
+    ]
+
+
+@pytest.mark.parametrize("version", [".".join(map(str, OLDEST_MYPY)) + ".0", "2.4.1", "3.0.0+dev.0123abc"])
+def test_newer_mypy_is_accepted(version: str) -> None:
+    assert plugin(version) is _dispatch.SessionAwarePlugin
+
+
+def test_plugin_imports_neither_sqlalchemy_nor_wrapt() -> None:
+    program = "import sys, session_aware.mypy_plugin._dispatch; print({'sqlalchemy', 'wrapt'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603 - our own
+    assert run.stdout.strip() == "set()"
+
+
+def test_names_of_construction_hooks_are_those_of_the_library() -> None:
+    assert _services.CONSTRUCTION == _service._CONSTRUCTION
+
+
+def fails(*_: object) -> None:
+    msg = "seeded"
+    raise ValueError(msg)
+
+
+@pytest.mark.parametrize("rule", ["aware_symbol", "is_rewritten_class", "is_service", "visit_decorated", "visit_service"])
+def test_error_in_a_rule_means_that_it_does_not_apply(project: Project, monkeypatch: pytest.MonkeyPatch, rule: str) -> None:
+    monkeypatch.setattr(_dispatch, rule, fails)
+    project.write(
+        f"rules_{rule}.py",  # a module of its own: another one's findings would come from the cache
+        """
+        class Accounts(SessionAwareService):
+            def a(self, *, session: Session = NEW_SESSION) -> None: ...
+        @auto_session_func
+        def function(*, session: Session = NEW_SESSION) -> None: ...
+        function()
+        Accounts().a()
+        """,
+    )
+    with pytest.raises(ValueError, match="seeded"):
+        mypy.api.run([*project.arguments("--raise-exceptions"), *map(str, project.modules)])
+    project.shows_traceback = False
+    assert project.check() == set()
