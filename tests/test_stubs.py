@@ -83,7 +83,7 @@ def test_attributes_in_the_stub_of_wrapt_exist_on_its_objects() -> None:
     bound = type("Bound", (wrapt.BoundFunctionWrapper,), {})
     wrapper_class: Any = type("Wrapper", (wrapt.FunctionWrapper,), {"__bound_function_wrapper__": bound})
     wrapper = wrapper_class(lambda self: self, lambda wrapped, _instance, args, kwargs: wrapped(*args, **kwargs))
-    service = type("Service", (), {"method": wrapper})()
+    service: Any = type("Service", (), {"method": wrapper})()
     assert type(service.method) is bound
     assert service.method() is service
     objects = {"FunctionWrapper": wrapper, "BoundFunctionWrapper": service.method}

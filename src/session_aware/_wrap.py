@@ -88,9 +88,10 @@ class Dispatcher:
         request = Request(chosen, declaration.name, policy, given, factory, commits)
         if policy.retry is not None and chosen is Plan.OPEN:
             return _drivers(declaration.kind).RETRYING[declaration.kind](request, wrapped, args, kwargs)
-        if self._driver is None:
-            self._driver = _drivers(declaration.kind).DRIVERS[declaration.kind]
-        return self._driver(request, wrapped, args, kwargs)
+        driver = self._driver
+        if driver is None:
+            driver = self._driver = cast("Callable[..., object]", _drivers(declaration.kind).DRIVERS[declaration.kind])
+        return driver(request, wrapped, args, kwargs)
 
     def policy(self, target: object) -> SessionPolicy:
         """Merge what the method, the class through which it was reached, and ``configure`` say."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 
 from mypy.nodes import TypeAlias as Alias
 from mypy.nodes import TypeInfo
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 
 __all__ = ["SessionAwarePlugin"]
 
+P = ParamSpec("P")
 C = TypeVar("C")
 R = TypeVar("R")
 
-_Find: TypeAlias = "Callable[[SessionAwarePlugin, str], Callable[[C], R] | None]"
+_Find: TypeAlias = "Callable[Concatenate[SessionAwarePlugin, P], Callable[[C], R] | None]"
 
 _DECORATOR: Final = "session_aware._function.auto_session_func"
 _DECORATORS_WITH_OPTIONS: Final = frozenset(
@@ -59,14 +60,14 @@ def _default(ctx: FunctionContext | MethodContext) -> Type:
     return ctx.default_return_type
 
 
-def _abstains(otherwise: Callable[[C], R]) -> Callable[[_Find[C, R]], _Find[C, R]]:
+def _abstains(otherwise: Callable[[C], R]) -> Callable[[_Find[P, C, R]], _Find[P, C, R]]:
     """Let an error in a rule mean "not ours": a plugin must not take mypy down. ``mypy --show-traceback`` shows it."""
 
-    def decorate(find: _Find[C, R]) -> _Find[C, R]:
+    def decorate(find: _Find[P, C, R]) -> _Find[P, C, R]:
         @wraps(find)
-        def found(self: SessionAwarePlugin, fullname: str) -> Callable[[C], R] | None:
+        def found(self: SessionAwarePlugin, /, *args: P.args, **kwargs: P.kwargs) -> Callable[[C], R] | None:
             try:
-                hook = find(self, fullname)
+                hook = find(self, *args, **kwargs)
             except Exception:
                 if self.options.show_traceback:
                     raise
@@ -89,7 +90,7 @@ def _abstains(otherwise: Callable[[C], R]) -> Callable[[_Find[C, R]], _Find[C, R
 class SessionAwarePlugin(Plugin):
     """Says for a full name which rule applies. It keeps nothing, so cache, daemon and parallel workers stay right."""
 
-    def report_config_data(self, _ctx: ReportConfigContext) -> str:
+    def report_config_data(self, ctx: ReportConfigContext) -> str:  # noqa: ARG002 - its name in Plugin
         """Return what mypy's cache depends on besides the sources."""
         return _CACHE_KEY
 

@@ -90,7 +90,7 @@ def optional_for_callers(typ: Type) -> Type:
         return typ
     kinds = list(signature.arg_kinds)
     kinds[index] = ARG_NAMED_OPT
-    return signature.copy_modified(arg_kinds=kinds)
+    return signature.copy_modified(arg_kinds=kinds)  # pyrefly: ignore[bad-argument-type] - it takes mypy's Bogus for a class
 
 
 def aware_session(typ: Type | None) -> SessionType | None:
