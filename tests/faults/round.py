@@ -1,0 +1,191 @@
+"""One round: eight workers carry orders out while the adversary is at work; then the audit."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import random
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import QueuePool
+
+from tests.faults import crew, journal
+from tests.faults.bank import ACCOUNTS, Order, Trouble, audit, prepare
+from tests.faults.clients import CLIENTS
+from tests.faults.stage import ASYNC_DRIVERS, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Engine
+
+    from tests.faults.journal import Report, Verdict
+    from tests.faults.stage import Stage
+
+__all__ = ["play"]
+
+WORKERS = 8
+_GRACE_SECONDS = 45.0
+"""How long a worker may take for its last order: the library's own bounds are 10 s for COMMIT and 20 s for retries."""
+_RARE = frozenset({"server restarted", "node restarted", "node killed"})
+_RARE_SECONDS = 4.0
+_OFTEN = {"answer lost": 4, "COMMIT lost": 2}
+"""What bites those who retry or give up by the error alone."""
+_TROUBLES = (
+    *itertools.repeat(Trouble.NONE, 10),
+    Trouble.RAISE,
+    Trouble.SWALLOW_FIRST,
+    Trouble.SWALLOW_LAST,
+    Trouble.STREAM,
+    Trouble.STREAM_CLOSED,
+    Trouble.STREAM_DROPPED,
+)
+_SYNC_TROUBLES = (*_TROUBLES, Trouble.STREAM_ELSEWHERE)
+_ASYNC_TROUBLES = (*_TROUBLES, *itertools.repeat(Trouble.CANCEL, 3), *itertools.repeat(Trouble.TIMEOUT, 3))
+
+
+def orders(worker: int, *, is_async: bool, seed: int) -> Iterator[Order]:
+    """Make the orders of one worker."""
+    choice = random.Random(f"{seed} {worker}")  # noqa: S311 - reproducible
+    troubles = _ASYNC_TROUBLES if is_async else _SYNC_TROUBLES
+    for number in itertools.count():
+        source, target = choice.sample(range(ACCOUNTS), 2)
+        yield Order(f"{worker}-{number}", source, target, choice.randint(1, 9), choice.choice(troubles))
+
+
+class Adversary(threading.Thread):
+    """Attacks the servers until it is told to stop; the expensive attacks only now and then."""
+
+    def __init__(self, attacks: dict[str, Callable[[], object]], seed: int) -> None:
+        super().__init__(name="adversary", daemon=True)
+        self.done: Counter[str] = Counter()
+        self._attacks = attacks
+        self._choice = random.Random(seed)  # noqa: S311 - reproducible
+        self._stop_event = threading.Event()
+
+    def run(self) -> None:
+        frequent = [name for name in self._attacks if name not in _RARE for _ in range(_OFTEN.get(name, 1))]
+        rare = itertools.cycle([name for name in self._attacks if name in _RARE])
+        rare_at = time.monotonic() + _RARE_SECONDS / 4
+        while not self._stop_event.wait(self._choice.uniform(0.05, 0.25)):
+            name = self._choice.choice(frequent)
+            if time.monotonic() > rare_at and (expensive := next(rare, None)) is not None:
+                name = expensive
+            self._attacks[name]()
+            if name in _RARE:
+                rare_at = time.monotonic() + _RARE_SECONDS
+            self.done[name] += 1
+
+    def stop(self) -> None:
+        """End after the attack that is under way."""
+        self._stop_event.set()
+        self.join(120)
+        assert not self.is_alive(), "the adversary did not stop"
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count} {name}" for name, count in sorted(self.done.items()))
+
+
+def play(stage: Stage, driver: str, client: str, *, seconds: float, seed: int) -> Report:
+    """Play one round and report it."""
+    is_async = driver in ASYNC_DRIVERS
+    witness = stage.witness()
+    try:
+        prepare(witness)
+        adversary = Adversary(stage.attacks(), seed)
+        act = _play_async if is_async else _play_sync
+        told, hung, leaked = act(stage, driver, client, adversary, seconds, seed)
+        stage.settle()
+        wait_until(lambda: stage.dangling(witness) == 0, seconds=5)
+        where = (stage.name, driver, client)
+        return journal.report(
+            told,
+            audit(witness),
+            where=where,
+            leaked=leaked,
+            dangling=stage.dangling(witness),
+            hung=hung,
+            attacks=str(adversary),
+        )
+    finally:
+        witness.dispose()
+
+
+def _play_sync(
+    stage: Stage, driver: str, client: str, adversary: Adversary, seconds: float, seed: int
+) -> tuple[dict[str, Verdict], int, int]:
+    engines = stage.engines(driver, is_naive=client == "naive")
+    turn = itertools.cycle(engines)
+    acting = CLIENTS[client](lambda: Session(next(turn)), None)
+    told: dict[str, Verdict] = {}
+    deadline = time.monotonic() + seconds
+    workers = [
+        threading.Thread(
+            target=crew.work, args=(acting, orders(number, is_async=False, seed=seed), told, deadline), daemon=True
+        )
+        for number in range(WORKERS)
+    ]
+    for thread in (adversary, *workers):
+        thread.start()
+    time.sleep(seconds)
+    adversary.stop()
+    stage.settle()
+    ends = time.monotonic() + _GRACE_SECONDS
+    for worker in workers:
+        worker.join(max(0.0, ends - time.monotonic()))
+    hung = sum(worker.is_alive() for worker in workers)
+    leaked = _checked_out(engines)
+    for engine in engines:
+        engine.dispose()
+    return told, hung, leaked
+
+
+def _play_async(
+    stage: Stage, driver: str, client: str, adversary: Adversary, seconds: float, seed: int
+) -> tuple[dict[str, Verdict], int, int]:
+    async def scenario() -> tuple[dict[str, Verdict], int, int]:
+        engines = stage.async_engines(driver, is_naive=client == "naive")
+        turn = itertools.cycle(engines)
+        acting = CLIENTS[client](None, lambda: AsyncSession(next(turn)))
+        told: dict[str, Verdict] = {}
+        deadline = time.monotonic() + seconds
+        workers = [
+            asyncio.create_task(crew.awork(acting, orders(number, is_async=True, seed=seed), told, deadline))
+            for number in range(WORKERS)
+        ]
+        adversary.start()
+        await asyncio.sleep(seconds)
+        await asyncio.to_thread(adversary.stop)
+        await asyncio.to_thread(stage.settle)
+        done, hung = await asyncio.wait(workers, timeout=_GRACE_SECONDS)
+        for worker in done:
+            worker.result()
+        sync_engines = [engine.sync_engine for engine in engines]
+        for _ in range(50):  # dropped streams are closed by the loop
+            gc.collect()
+            if not any(_pool(engine).checkedout() for engine in sync_engines):
+                break
+            await asyncio.sleep(0.1)
+        leaked = _checked_out(sync_engines)
+        tasks = asyncio.all_tasks() - {asyncio.current_task(), *hung}
+        for engine in engines:
+            await asyncio.wait_for(engine.dispose(), 30)
+        return told, len(hung) + len(tasks), leaked
+
+    return asyncio.run(scenario())
+
+
+def _pool(engine: Engine) -> QueuePool:
+    assert isinstance(engine.pool, QueuePool)
+    return engine.pool
+
+
+def _checked_out(engines: list[Engine]) -> int:
+    gc.collect()
+    return sum(_pool(engine).checkedout() for engine in engines)
