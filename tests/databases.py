@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from tests.servers.postgresql import PostgreSQL
 
-__all__ = ["AsyncDatabase", "Databases", "SyncDatabase", "sqlite_engine"]
+__all__ = ["AsyncDatabase", "Databases", "SyncDatabase", "sqlite_engine", "use_real_transactions"]
 
 T = TypeVar("T")
 
 
-def _use_real_transactions(engine: Engine) -> None:
+def use_real_transactions(engine: Engine) -> None:
     """Make sqlite3 begin when SQLAlchemy does: its default opens no transaction for SELECT and SAVEPOINT."""
 
     @event.listens_for(engine, "connect")
@@ -42,7 +42,7 @@ def _use_real_transactions(engine: Engine) -> None:
 def sqlite_engine(file: Path) -> Engine:
     """Return an engine on a SQLite file."""
     engine = create_engine(f"sqlite:///{file}")
-    _use_real_transactions(engine)
+    use_real_transactions(engine)
     return engine
 
 
@@ -143,7 +143,7 @@ class Databases:
         """Make a database for ``aiosqlite``, ``psycopg`` or ``asyncpg``."""
         if driver == "aiosqlite":
             engine, witness = create_async_engine(f"sqlite+aiosqlite:///{self._file(name)}"), self._witness(name)
-            _use_real_transactions(engine.sync_engine)
+            use_real_transactions(engine.sync_engine)
         else:
             server, witness = self._postgresql()
             engine = create_async_engine(server.url(driver))
