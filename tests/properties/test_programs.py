@@ -15,10 +15,11 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 
+from session_aware import Propagation, SessionPolicy
 from tests.properties.houses import House, async_house, sync_house
-from tests.properties.programs import Body, programs
+from tests.properties.programs import Body, Call, Fail, How, Misuse, Try, Write, programs
 from tests.servers.postgresql import PostgreSQL
 
 _EXAMPLES = os.environ.get("PROPERTIES_EXAMPLES")
@@ -30,6 +31,12 @@ _performance = settings(
     phases=(Phase.explicit, Phase.generate, Phase.shrink),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+_nested = How(policy=SessionPolicy(propagation=Propagation.NESTED), is_given=True)
+_read_only = How(policy=SessionPolicy(read_only=True))
+# What a long run once found.
+_release_failed: Body = (Call(How(), (Write(), Try((Call(_nested, (Try((Fail(),)),)),)))),)
+_read_only_ended: Body = (Call(_read_only, (Misuse(is_commit=False),)), Call(How(), (Write(),)))
 
 
 @pytest.fixture(scope="session", params=["sqlite", "psycopg"])
@@ -56,6 +63,8 @@ def asynchronous_house(request: pytest.FixtureRequest, tmp_path_factory: pytest.
 
 @_performance
 @given(program=programs)
+@example(program=_release_failed)
+@example(program=_read_only_ended)
 def test_programs_end_as_the_model_says(house: House, program: Body) -> None:
     seen, expected = house.perform(program)
     assert seen.log == expected.log
@@ -65,6 +74,8 @@ def test_programs_end_as_the_model_says(house: House, program: Body) -> None:
 
 @_performance
 @given(program=programs)
+@example(program=_release_failed)
+@example(program=_read_only_ended)
 def test_async_programs_end_as_the_model_says(asynchronous_house: House, program: Body) -> None:
     seen, expected = asynchronous_house.perform(program)
     assert seen.log == expected.log
