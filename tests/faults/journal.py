@@ -110,7 +110,14 @@ HEADER = f"| {' | '.join(_COLUMNS)} |\n|{'---|' * len(_COLUMNS)}"
 
 
 def report(
-    told: Mapping[str, Verdict], audit: Audit, *, where: tuple[str, str, str], leaked: int, dangling: int, hung: int, attacks: str
+    told: Mapping[str, Verdict],
+    audit: Audit,
+    *,
+    where: tuple[str, str, str],
+    leaked: int,
+    dangling: int,
+    hung: int,
+    attacks: str,
 ) -> Report:
     """Compare what was told with what was applied."""
 

@@ -38,9 +38,7 @@ _context = _Context()
 _NAMES = {"service": _Oslo(), "context": _context}
 SUBJECTS = {
     "oslo.db": {
-        "manual: instance method": Case(
-            "service.empty(context, 1)", _NAMES, around=lambda: _manager.writer.using(_context)
-        ),
+        "manual: instance method": Case("service.empty(context, 1)", _NAMES, around=lambda: _manager.writer.using(_context)),
         "auto: instance method": Case("service.empty(context, 1)", _NAMES, 20),
         "auto: select": Case("service.select(context, 1)", _NAMES, 20),
         "auto: insert": Case("service.insert(context, 1)", _NAMES, 20),

@@ -191,8 +191,7 @@ def _decorated(decorators: Decorators) -> dict[str, Case]:
 
 SUBJECTS = {
     "raw call": {**manual_cases(service(_EACH), _EACH), **creation_case()},
-    "by hand": {"manual: instance method": Case("service.empty(1, session=session)", _BY_HAND)}
-    | auto_cases(ByHand, _EACH),
+    "by hand": {"manual: instance method": Case("service.empty(1, session=session)", _BY_HAND)} | auto_cases(ByHand, _EACH),
     "functools.wraps closure": _decorated(_CLOSURES),
     "wrapt.decorator": _decorated(_WRAPT),
     "airflow (1)": _decorated(_AIRFLOW),

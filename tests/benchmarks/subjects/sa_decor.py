@@ -8,7 +8,9 @@ from tests.benchmarks._service import Decorators, auto_cases, manual_cases, serv
 
 __all__ = ["SUBJECTS"]
 
-_DECORATORS = Decorators(import_module("sa_decor").with_session(commit=True, session_maker=maker), None, None, None, None, None)
+_DECORATORS = Decorators(
+    import_module("sa_decor").with_session(commit=True, session_maker=maker), None, None, None, None, None
+)
 _Service = service(_DECORATORS)
 
 SUBJECTS = {
