@@ -31,8 +31,8 @@ RESOLVE_SECONDS: Final = 10.0
 
 _PAUSE_SECONDS: Final = 0.1
 _LIFE: Final = "(SELECT CAST(extract(epoch FROM stats_reset) AS text) FROM pg_stat_bgwriter)"
-_IDENTIFY: Final = text(f"SELECT CAST(pg_current_xact_id_if_assigned() AS text), {_LIFE}")  # noqa: S608 - a constant
-_STATUS: Final = text(f"SELECT pg_xact_status(CAST(CAST(:id AS text) AS xid8)), {_LIFE}")  # noqa: S608 - a constant
+_IDENTIFY: Final = text(f"SELECT CAST(pg_current_xact_id_if_assigned() AS text), {_LIFE}")
+_STATUS: Final = text(f"SELECT pg_xact_status(CAST(CAST(:id AS text) AS xid8)), {_LIFE}")
 _FUTURE: Final = "22023"  # "transaction ID is in the future": after a crash, and not given to another one yet
 
 

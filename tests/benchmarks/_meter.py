@@ -99,7 +99,7 @@ def _results(before: list[str], child: Child, meter: str, prefixes: tuple[str, .
     command = [*before, sys.executable, "-m", "tests.benchmarks._child", child.module, child.library, meter, *prefixes]
     path = os.pathsep.join(filter(None, (str(_ROOT / "src"), str(_ROOT), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": path}
-    run = subprocess.run(command, cwd=_ROOT, env=environment, check=False, capture_output=True, text=True)  # noqa: S603 - our own
+    run = subprocess.run(command, cwd=_ROOT, env=environment, check=False, capture_output=True, text=True)
     if run.returncode:
         sys.exit(f"The benchmark of {child.module} failed:\n{run.stderr[-2000:]}")
     return [Result(*one) for one in json.loads(run.stdout)]

@@ -109,7 +109,7 @@ class Accounts(SessionAwareService):
     def plain(self, owner: str) -> str:
         return owner
 
-    free = partialmethod(open, balance=0)  # noqa: A003 - the method above is meant
+    free = partialmethod(open, balance=0)
 
 
 def calls_without_session(accounts: Accounts) -> None:

@@ -1,7 +1,7 @@
 """Libraries that keep the current session in a ContextVar: "manual" is a call that joins the unit around it."""
 
-from contextlib import asynccontextmanager
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Any
 

@@ -10,7 +10,7 @@ import wrapt
 
 from tests.benchmarks._case import Case
 from tests.benchmarks._creation import creation_case
-from tests.benchmarks._database import adisposed, ainsert_one, amaker, aselect_one, insert_one, maker, select_one
+from tests.benchmarks._database import ainsert_one, amaker, aselect_one, insert_one, maker, select_one
 from tests.benchmarks._service import Decorators, auto_cases, manual_cases, service
 
 __all__ = ["SUBJECTS"]
