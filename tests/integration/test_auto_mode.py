@@ -226,7 +226,7 @@ def test_frames_of_the_body_stay_in_the_traceback(work: Work) -> None:
     def body(_session: Session) -> None:
         raise ValueError
 
-    with pytest.raises(ValueError, match="^$") as caught:
+    with pytest.raises(ValueError, match=r"^$") as caught:
         work.run(body)
     assert traceback.extract_tb(caught.value.__traceback__)[-1].name == "body"
 

@@ -218,7 +218,7 @@ def test_cancellation_during_the_rollback_is_awaited(async_database: AsyncDataba
         rolling = asyncio.Event()
         async_database.maker.configure(class_=Slow)
         work = Work()
-        work.async_session_factory = lambda: Slow(async_database.engine)  # type: ignore[method-assign, assignment] # a lambda
+        work.async_session_factory = lambda: Slow(async_database.engine)
         task = asyncio.create_task(work.open("bad"))
         await rolling.wait()
         task.cancel()

@@ -11,7 +11,7 @@ import pickle
 import pydoc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import Any, Generic, Protocol, TypeVar, cast, get_type_hints, runtime_checkable
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast, get_type_hints, runtime_checkable
 from unittest import mock
 
 import attrs
@@ -167,7 +167,7 @@ class MixedLast(SessionAwareService, Plain):
 def test_methods_of_a_plain_mixin_are_session_aware(
     service: type[Mixed | MixedLast], name: str, sqlite: SyncDatabase
 ) -> None:
-    class Here(service, session_factory=sqlite.maker):  # type: ignore[misc, valid-type] # a parameter
+    class Here(service, session_factory=sqlite.maker):  # type: ignore[misc, valid-type, call-arg]  # a parameter
         """Has a database."""
 
     assert getattr(Here(), name)("ann").owner == "ann"
@@ -192,7 +192,8 @@ def test_other_kinds_of_a_plain_mixin_are_session_aware(sqlite: SyncDatabase) ->
 
 def test_mixin_itself_stays_as_it_was() -> None:
     assert type(vars(Plain)["open"]) is type(lambda: None)
-    assert Plain.of_class.__func__ is vars(Plain)["of_class"].__func__
+    of_class: Any = Plain.of_class
+    assert of_class.__func__ is vars(Plain)["of_class"].__func__
     with pytest.raises(TypeError, match=r"^NEW_SESSION\."):
         Plain().open("ann")
 
@@ -372,7 +373,7 @@ def test_abstract_methods_stay_abstract() -> None:
 def test_abstract_method_is_implemented_and_called_by_super(database: SyncDatabase) -> None:
     class Here(Abstract, session_factory=database.maker):
         def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
-            return super().open(owner, session=session)  # type: ignore[safe-super] # it has a body
+            return super().open(owner, session=session)
 
         @staticmethod
         def rate(*, session: Session = NEW_SESSION) -> int:
@@ -468,7 +469,7 @@ def test_class_methods_of_a_class_that_is_built_twice_know_it(sqlite: SyncDataba
 
 def test_keywords_for_other_bases_pass_through(sqlite: SyncDatabase) -> None:
     class Registered:
-        names: list[str] = []
+        names: ClassVar[list[str]] = []
 
         def __init_subclass__(cls, *, label: str, **kwargs: Any) -> None:
             super().__init_subclass__(**kwargs)
@@ -481,7 +482,7 @@ def test_keywords_for_other_bases_pass_through(sqlite: SyncDatabase) -> None:
     assert Here().open("ann").owner == "ann"
     with pytest.raises(TypeError, match="takes no keyword arguments"):
 
-        class Wrong(Opening, unknown=True):  # type: ignore[call-arg] # this is the point
+        class Wrong(Opening, unknown=True):
             """Has a keyword of none."""
 
 
@@ -634,8 +635,8 @@ def test_bound_methods_look_bound() -> None:
     documented = Documented()
     assert inspect.ismethod(documented.open)
     assert inspect.ismethod(Documented.of_class)
-    assert documented.open.__self__ is documented  # type: ignore[attr-defined] # a bound method
-    assert Documented.of_class.__self__ is Documented  # type: ignore[attr-defined] # a bound method
+    assert documented.open.__self__ is documented
+    assert Documented.of_class.__self__ is Documented
 
 
 def test_help_shows_signatures_and_docstrings() -> None:

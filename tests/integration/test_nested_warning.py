@@ -81,7 +81,7 @@ def aouter(aiosqlite: AsyncDatabase) -> AsyncOuter:
 
 
 def line_of(function: Callable[..., object], offset: int) -> int:
-    return inspect.unwrap(function).__code__.co_firstlineno + offset
+    return int(inspect.unwrap(function).__code__.co_firstlineno) + offset
 
 
 def test_forgotten_session_warns_and_points_to_the_call(outer: Outer) -> None:

@@ -159,8 +159,12 @@ def test_session_may_be_committed_again_once_the_unit_is_over(work: Work, databa
 
 
 def test_given_session_may_be_committed_by_the_body(work: Work, database: SyncDatabase) -> None:
+    def body(session: Session) -> None:
+        add(session, "ann")
+        session.commit()
+
     with database.maker() as session:
-        work.run(lambda session: (add(session, "ann"), session.commit()), session=session)
+        work.run(body, session=session)
     assert database.recorder.events == OWNED
 
 
@@ -193,9 +197,13 @@ def test_body_that_ends_its_savepoint_is_refused(work: Work, database: SyncDatab
 
 
 def test_body_that_rolls_everything_back_inside_its_savepoint_is_refused(work: Work, database: SyncDatabase) -> None:
+    def body(session: Session) -> None:
+        add(session, "ann")
+        session.rollback()
+
     with database.maker() as session:
         with pytest.raises(SessionOwnershipError, match="the body ended the savepoint"):
-            work.run_nested(lambda session: (add(session, "ann"), session.rollback()), session=session)
+            work.run_nested(body, session=session)
         assert database.recorder.transactions == ["BEGIN", "SAVEPOINT", "ROLLBACK TO", "ROLLBACK"]
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from session_aware import (
     NEW_SESSION,
+    NestedSessionWarning,
     PolicyConflictError,
     Propagation,
     PropagationError,
@@ -780,7 +781,10 @@ def test_shared_session_is_refused_and_left_alone(database: SyncDatabase) -> Non
     class Here(Accounts, session_factory=lambda: shared):
         def twice(self, *, session: Session = NEW_SESSION) -> None:
             add(session, "ann")
-            with pytest.raises(Exception, match="returned a session that .*twice is using"), pytest.warns(UserWarning):
+            with (
+                pytest.raises(Exception, match=r"returned a session that .*twice is using"),
+                pytest.warns(NestedSessionWarning),
+            ):
                 self.open("bob")
 
     Here().twice()
@@ -790,7 +794,7 @@ def test_shared_session_is_refused_and_left_alone(database: SyncDatabase) -> Non
 
 def test_users_own_events_see_the_owned_session(database: SyncDatabase) -> None:
     seen: list[str] = []
-    maker = sessionmaker(database.engine, class_=type("Traced", (Session,), {}))
+    maker: sessionmaker[Session] = sessionmaker(database.engine, class_=type("Traced", (Session,), {}))
     event.listen(maker.class_, "after_commit", lambda _: seen.append("commit"))
     event.listen(maker.class_, "after_rollback", lambda _: seen.append("rollback"))
 

@@ -55,8 +55,8 @@ def test_positional_session_is_reported(project: Project) -> None:
     project.verify()
     assert (
         'error: "Accounts.rename": parameter "session" must be keyword-only. '
-        'A positional session collides with ordinary arguments. Write "def rename(..., *, session: Session = NEW_SESSION)"  [session-positional]'
-        in project.output
+        "A positional session collides with ordinary arguments. "
+        'Write "def rename(..., *, session: Session = NEW_SESSION)"  [session-positional]' in project.output
     )
     assert 'error: "Plain.method": parameter' in project.output
 
