@@ -228,8 +228,7 @@ def _adopt_mixins(cls: type) -> None:
     """Make the session-aware methods of bases that are no services work like the class's own."""
     names = {name for base in cls.__mro__ if not issubclass(base, SessionAwareService) for name in vars(base)}
     for name in names - CONSTRUCTION:
-        definer = next(base for base in cls.__mro__ if name in vars(base))
-        value = vars(definer)[name]
+        definer, value = next((base, vars(base)[name]) for base in cls.__mro__ if name in vars(base))
         if definer is object or issubclass(definer, SessionAwareService):
             continue
         if getattr(value, "__isabstractmethod__", False):  # its implementation, here or in another base, is what is called
@@ -240,8 +239,8 @@ def _adopt_mixins(cls: type) -> None:
         function = _signature.beneath(value)
         if (dispatcher := _wrap.dispatcher_of(value)) is not None:  # by @auto_session_func, whose policy holds
             if dispatcher.binding is Binding.FUNCTION:
-                inherited, binding = _Inherited(cls, name, _wrap.unwrapped(value)), _wrap.binding_of(value, Binding.INSTANCE)
-                setattr(cls, name, _wrap.wrap(inherited, dispatcher.declaration, dispatcher.settings, binding=binding))
+                inherited, bound = _Inherited(cls, name, _wrap.unwrapped(value)), _wrap.binding_of(value, Binding.INSTANCE)
+                setattr(cls, name, _wrap.wrap(inherited, dispatcher.declaration, dispatcher.settings, binding=bound))
             continue
         if isinstance(function, type) or not callable(function) or _wrap.has_policy(cls, value, function):
             continue

@@ -137,8 +137,12 @@ def test_wrong_arguments_name_the_method(session: dict[str, Any]) -> None:
 
 @has_lane
 def test_traceback_has_one_frame_of_ours_and_shows_its_line() -> None:
+    class Fresh(SessionAwareService):  # its lane has not been told to ask always by a configure() of another test
+        def fails(self, *, session: Session = NEW_SESSION) -> None:
+            raise LookupError
+
     with pytest.raises(LookupError) as caught:
-        Words().fails(session=GIVEN)
+        Fresh().fails(session=GIVEN)
     frames = traceback.extract_tb(caught.tb)
     assert [frame.name for frame in frames[1:]] == ["fails", "fails"]
     assert frames[1].line == "return method(self, session=session)"

@@ -1,0 +1,231 @@
+"""``auto_session_ctx``: the block form, for ``with`` and ``async with``."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from session_aware import (
+    NEW_SESSION,
+    PolicyConflictError,
+    Propagation,
+    PropagationError,
+    SessionAwareError,
+    SessionFactoryError,
+    SessionOwnershipError,
+    SessionParameterError,
+    auto_session_ctx,
+    configure,
+)
+from tests.databases import AsyncDatabase, SyncDatabase
+from tests.services import JOINED, NOTHING, OWNED, UNDONE, Failure, aadd, add
+
+
+def test_block_without_a_session_owns(database: SyncDatabase) -> None:
+    with auto_session_ctx(session_factory=database.maker) as session:
+        account = add(session, "ann")
+    assert account.owner == "ann"
+    assert database.recorder.events == OWNED
+    assert database.owners() == ["ann"]
+
+
+def test_async_block_without_a_session_owns(async_database: AsyncDatabase) -> None:
+    async def scenario() -> None:
+        async with auto_session_ctx(async_session_factory=async_database.maker) as session:
+            account = await aadd(session, "ann")
+        assert account.owner == "ann"
+
+    async_database.run(scenario())
+    assert async_database.recorder.events == OWNED
+
+
+def test_block_yields_a_given_session_untouched(database: SyncDatabase) -> None:
+    with database.maker() as session:
+        with auto_session_ctx(session) as same:
+            assert same is session
+            add(same, "ann")
+        with pytest.raises(Failure), auto_session_ctx(session):
+            add(session, "bad")
+        assert database.recorder.events == JOINED
+
+
+def test_async_block_yields_a_given_session_untouched(async_database: AsyncDatabase) -> None:
+    async def scenario() -> None:
+        async with async_database.maker() as session:
+            async with auto_session_ctx(session) as same:
+                assert same is session
+                await aadd(same, "ann")
+            assert async_database.recorder.events == JOINED
+
+    async_database.run(scenario())
+
+
+@pytest.mark.parametrize("error", [ValueError(), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError()])
+def test_any_exception_rolls_back_and_is_the_same_object(database: SyncDatabase, error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught, auto_session_ctx(session_factory=database.maker) as session:
+        add(session, "ann")
+        raise error
+    assert caught.value is error
+    assert database.recorder.events == UNDONE
+
+
+@pytest.mark.parametrize("error", [ValueError(), asyncio.CancelledError()])
+def test_any_async_exception_rolls_back_and_is_the_same_object(
+    async_database: AsyncDatabase, error: BaseException
+) -> None:
+    async def scenario() -> None:
+        with pytest.raises(type(error)) as caught:
+            async with auto_session_ctx(async_session_factory=async_database.maker) as session:
+                await aadd(session, "ann")
+                raise error
+        assert caught.value is error
+
+    async_database.run(scenario())
+    assert async_database.recorder.events == UNDONE
+
+
+def test_configured_factories_serve_both_kinds(sqlite: SyncDatabase, aiosqlite: AsyncDatabase) -> None:
+    configure(session_factory=sqlite.maker, async_session_factory=aiosqlite.maker)
+
+    async def scenario() -> None:
+        async with auto_session_ctx() as session:
+            assert isinstance(session, AsyncSession)
+
+    with auto_session_ctx() as session:
+        assert isinstance(session, Session)
+    aiosqlite.run(scenario())
+
+
+def test_new_session_in_a_variable_means_omitted(sqlite: SyncDatabase) -> None:
+    given: Session = NEW_SESSION
+    with auto_session_ctx(given, session_factory=sqlite.maker) as session:
+        add(session, "ann")
+    assert sqlite.recorder.events == OWNED
+
+
+def test_block_without_a_factory_is_refused_on_entry() -> None:
+    block = auto_session_ctx()
+    with pytest.raises(SessionFactoryError), block:
+        pytest.fail("the block was entered")
+
+
+def test_dry_run_is_rolled_back_and_its_objects_stay_readable(database: SyncDatabase) -> None:
+    with auto_session_ctx(session_factory=database.maker, is_commit=False) as session:
+        account = add(session, "ann")
+    assert (account.owner, account.balance) == ("ann", 0)
+    assert database.recorder.events == UNDONE
+
+
+def test_read_only_block_never_commits(database: SyncDatabase) -> None:
+    with pytest.raises(PolicyConflictError):
+        with auto_session_ctx(session_factory=database.maker, read_only=True) as session:
+            add(session, "ann")
+    assert database.recorder.events == UNDONE
+
+
+def test_propagation_of_a_block(database: SyncDatabase) -> None:
+    with database.maker.begin() as session:
+        with auto_session_ctx(session, propagation=Propagation.NESTED):
+            add(session, "ann")
+        with pytest.raises(Failure), auto_session_ctx(session, propagation=Propagation.NESTED):
+            add(session, "bad")
+        with pytest.raises(PropagationError), auto_session_ctx(session, propagation=Propagation.REQUIRES_NEW):
+            pytest.fail("the block was entered")
+    with pytest.raises(PropagationError), auto_session_ctx(propagation=Propagation.MANDATORY):
+        pytest.fail("the block was entered")
+    assert database.recorder.transactions == [
+        "BEGIN",
+        *("SAVEPOINT", "RELEASE"),
+        *("SAVEPOINT", "ROLLBACK TO"),
+        "COMMIT",
+    ]
+
+
+def test_async_propagation_of_a_block(async_database: AsyncDatabase) -> None:
+    async def scenario() -> None:
+        async with async_database.maker.begin() as session:
+            with pytest.raises(Failure):
+                async with auto_session_ctx(session, propagation=Propagation.NESTED):
+                    await aadd(session, "bad")
+
+    async_database.run(scenario())
+    assert async_database.recorder.transactions == ["BEGIN", "SAVEPOINT", "ROLLBACK TO", "COMMIT"]
+
+
+def test_block_that_commits_is_refused(database: SyncDatabase) -> None:
+    with pytest.raises(SessionOwnershipError), auto_session_ctx(session_factory=database.maker) as session:
+        add(session, "ann")
+        session.rollback()
+    assert database.recorder.events == UNDONE
+
+
+def test_async_block_that_commits_is_refused(async_database: AsyncDatabase) -> None:
+    async def scenario() -> None:
+        with pytest.raises(SessionOwnershipError):
+            async with auto_session_ctx(async_session_factory=async_database.maker) as session:
+                await aadd(session, "ann")
+                await session.rollback()
+
+    async_database.run(scenario())
+    assert async_database.recorder.events == UNDONE
+
+
+def test_context_can_be_entered_again_and_not_twice_at_once(database: SyncDatabase) -> None:
+    block = auto_session_ctx(session_factory=database.maker)
+    for owner in ("ann", "bob"):
+        with block as session:
+            add(session, owner)
+            with pytest.raises(SessionAwareError, match="it is open already"), block:
+                pytest.fail("the block was entered")
+    assert database.recorder.events == OWNED * 2
+
+
+def test_context_that_was_not_entered_cannot_be_left() -> None:
+    with pytest.raises(SessionAwareError, match="without having been entered"):
+        auto_session_ctx().__exit__(None, None, None)
+
+
+def test_context_that_failed_on_entry_can_be_entered_again(database: SyncDatabase) -> None:
+    failures = [LookupError()]
+
+    def factory() -> Session:
+        if failures:
+            raise failures.pop()
+        return database.maker()
+
+    block = auto_session_ctx(session_factory=factory)
+    with pytest.raises(LookupError), block:
+        pytest.fail("the block was entered")
+    with block as session:
+        add(session, "ann")
+    assert database.recorder.events == OWNED
+
+
+def test_async_context_whose_factory_fails_leaks_nothing(async_database: AsyncDatabase) -> None:
+    def factory() -> AsyncSession:
+        raise LookupError
+
+    async def scenario() -> None:
+        with pytest.raises(LookupError):
+            async with auto_session_ctx(async_session_factory=factory):
+                pytest.fail("the block was entered")
+
+    async_database.run(scenario())
+    assert async_database.recorder.events == NOTHING
+
+
+def test_session_of_the_other_kind_is_refused(sqlite: SyncDatabase, aiosqlite: AsyncDatabase) -> None:
+    async def scenario() -> None:
+        with sqlite.maker() as session:
+            with pytest.raises(SessionParameterError):
+                async with auto_session_ctx(session):  # type: ignore[attr-defined] # the point
+                    pytest.fail("the block was entered")
+        async with aiosqlite.maker() as asession:
+            with pytest.raises(SessionParameterError):
+                with auto_session_ctx(asession):  # type: ignore[attr-defined] # the point
+                    pytest.fail("the block was entered")
+
+    aiosqlite.run(scenario())

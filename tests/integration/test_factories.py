@@ -1,0 +1,283 @@
+"""Where the session factory of a call is found, and overrides of it."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session, sessionmaker
+
+from session_aware import (
+    NEW_SESSION,
+    SessionAwareService,
+    SessionFactoryError,
+    auto_session_ctx,
+    auto_session_func,
+    configure,
+    override_session_factory,
+)
+from tests.databases import AsyncDatabase, Databases, SyncDatabase
+from tests.services import NOTHING, OWNED, Accounts, AsyncAccounts
+
+
+@pytest.fixture
+def named(databases: Databases) -> dict[str, SyncDatabase]:
+    """A database for each place that can name one."""
+    return {name: databases.sync("sqlite", name=name) for name in ("method", "instance", "below", "above", "process", "test")}
+
+
+def used(named: dict[str, SyncDatabase]) -> list[str]:
+    return [name for name, database in named.items() if database.recorder.take()]
+
+
+def test_nearest_place_that_names_a_factory_decides(named: dict[str, SyncDatabase]) -> None:
+    class Above(Accounts):
+        @auto_session_func(session_factory=named["method"].maker)
+        def marked_with_factory(self, owner: str, *, session: Session = NEW_SESSION) -> bool:
+            session.connection()
+            return True
+
+    class Below(Above):
+        """Names none at first."""
+
+    below = Below()
+    with pytest.raises(SessionFactoryError):
+        below.open("ann")
+    configure(session_factory=named["process"].maker)
+    below.open("ann")
+    assert used(named) == ["process"]
+    Above.session_factory = named["above"].maker
+    below.open("ann")
+    assert used(named) == ["above"]
+    Below.session_factory = named["below"].maker
+    below.open("ann")
+    assert used(named) == ["below"]
+    below.session_factory = named["instance"].maker
+    below.open("ann")
+    assert used(named) == ["instance"]
+    below.of_class("bob")
+    assert used(named) == ["below"]
+    below.marked_with_factory("ann")
+    assert used(named) == ["method"]
+    with override_session_factory(Below, named["test"].maker):
+        below.marked_with_factory("ann")
+        below.open("ann")
+        Below.static("bob")
+    assert used(named) == ["test"]
+    below.open("cid")
+    assert used(named) == ["instance"]
+
+
+def test_class_keyword_and_class_attribute_are_the_same(sqlite: SyncDatabase) -> None:
+    class Keyword(Accounts, session_factory=sqlite.maker):
+        """Names it in the statement."""
+
+    class Attribute(Accounts):
+        session_factory = sqlite.maker
+
+    Keyword().open("ann")
+    Attribute().open("bob")
+    Attribute.static("cid")
+    assert sqlite.recorder.events == OWNED * 3
+
+
+def test_plain_function_as_a_factory_is_not_bound(sqlite: SyncDatabase) -> None:
+    def factory() -> Session:
+        return sqlite.maker()
+
+    class Keyword(Accounts, session_factory=factory):
+        """Names it in the statement."""
+
+    class Attribute(Accounts):
+        session_factory = factory
+
+    class Static(Accounts):
+        session_factory = staticmethod(factory)
+
+    for service in (Keyword, Attribute, Static):
+        service().open(service.__name__)
+        service.static(f"{service.__name__} again")
+    assert sqlite.recorder.events == OWNED * 6
+
+
+def test_method_and_property_as_a_factory_know_the_object(sqlite: SyncDatabase) -> None:
+    class ByMethod(Accounts):
+        def __init__(self, maker: sessionmaker[Session]) -> None:
+            self.maker = maker
+
+        def session_factory(self) -> Session:  # type: ignore[override] # a method is one way to write it
+            return self.maker()
+
+    class ByProperty(Accounts):
+        def __init__(self, maker: sessionmaker[Session]) -> None:
+            self.maker = maker
+
+        @property
+        def session_factory(self) -> Any:  # type: ignore[override] # likewise
+            return self.maker
+
+    ByMethod(sqlite.maker).open("ann")
+    ByProperty(sqlite.maker).open("bob")
+    assert sqlite.recorder.events == OWNED * 2
+
+
+def test_class_keyword_reaches_subclasses_and_none_takes_nothing_back(sqlite: SyncDatabase) -> None:
+    class Above(Accounts, session_factory=sqlite.maker):
+        """Names it."""
+
+    class Below(Above, session_factory=None):
+        """Says nothing."""
+
+    Below().open("ann")
+    assert sqlite.recorder.events == OWNED
+
+
+def test_factory_can_be_put_in_place_after_the_class_statement(sqlite: SyncDatabase) -> None:
+    class Late(Accounts):
+        """Gets it later."""
+
+    with pytest.raises(SessionFactoryError):
+        Late.static("ann")
+    Late.session_factory = sqlite.maker
+    Late.static("ann")
+    assert sqlite.recorder.events == OWNED
+
+
+def test_read_factory_of_a_base_does_not_beat_the_factory_of_the_class(databases: Databases) -> None:
+    replica, own = databases.sync("sqlite", name="replica"), databases.sync("sqlite", name="own")
+
+    class Above(SessionAwareService, read_session_factory=replica.maker):
+        @auto_session_func(read_only=True)
+        def read(self, *, session: Session = NEW_SESSION) -> None:
+            session.connection()
+
+    class Below(Above, session_factory=own.maker):
+        """Has a database of its own."""
+
+    Below().read()
+    assert replica.recorder.events == NOTHING
+    assert own.recorder.transactions == ["BEGIN", "ROLLBACK"]
+    below = Below()
+    below.read_session_factory = replica.maker
+    below.read()
+    assert replica.recorder.transactions == ["BEGIN", "ROLLBACK"]
+
+
+def test_factory_of_another_kind_is_refused_at_the_first_call(aiosqlite: AsyncDatabase, sqlite: SyncDatabase) -> None:
+    accounts = Accounts()
+    accounts.session_factory = aiosqlite.maker  # type: ignore[assignment] # the point
+    with pytest.raises(SessionFactoryError, match="makes AsyncSession"):
+        accounts.open("ann")
+    later = Accounts()
+    later.session_factory = lambda: aiosqlite.maker()  # type: ignore[assignment, method-assign, misc, return-value] # the point
+    with pytest.raises(SessionFactoryError, match="it needs a Session"):
+        later.open("ann")
+    alater = AsyncAccounts()
+    alater.async_session_factory = lambda: sqlite.maker()  # type: ignore[assignment, method-assign, misc, return-value] # the point
+
+    async def scenario() -> None:
+        with pytest.raises(SessionFactoryError, match="it needs a AsyncSession|it needs an AsyncSession"):
+            await alater.open("ann")
+
+    aiosqlite.run(scenario())
+
+
+# Overrides
+
+
+def test_override_reaches_one_service_and_its_subclasses(named: dict[str, SyncDatabase]) -> None:
+    class Above(Accounts, session_factory=named["above"].maker):
+        """Is overridden."""
+
+    class Below(Above, session_factory=named["below"].maker):
+        """Below it."""
+
+    with override_session_factory(Above, named["test"].maker):
+        Above().open("ann")
+        Below().open("bob")
+        assert used(named) == ["test"]
+        with pytest.raises(SessionFactoryError):
+            Accounts().open("cid")
+    with override_session_factory(Below, named["test"].maker):
+        Above().open("ann")
+    assert used(named) == ["above"]
+
+
+def test_override_of_everything_reaches_functions_and_blocks(named: dict[str, SyncDatabase]) -> None:
+    @auto_session_func(session_factory=named["method"].maker)
+    def function(*, session: Session = NEW_SESSION) -> None:
+        session.connection()
+
+    with override_session_factory(None, named["test"].maker):
+        function()
+        with auto_session_ctx(session_factory=named["method"].maker) as session:
+            session.connection()
+        Accounts().open("ann")
+    assert used(named) == ["test"]
+
+
+def test_innermost_override_wins_and_gives_the_outer_one_back(named: dict[str, SyncDatabase]) -> None:
+    with override_session_factory(Accounts, named["above"].maker):
+        with override_session_factory(None, named["below"].maker):
+            Accounts().open("ann")
+            assert used(named) == ["below"]
+        Accounts().open("ann")
+        assert used(named) == ["above"]
+        with pytest.raises(ZeroDivisionError), override_session_factory(Accounts, named["test"].maker):
+            1 / 0  # noqa: B018 - it raises
+        Accounts().open("bob")
+        assert used(named) == ["above"]
+
+
+def test_overrides_may_end_in_another_order(named: dict[str, SyncDatabase]) -> None:
+    first = override_session_factory(Accounts, named["above"].maker)
+    second = override_session_factory(Accounts, named["below"].maker)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    Accounts().open("ann")
+    assert used(named) == ["below"]
+    second.__exit__(None, None, None)
+
+
+def test_override_is_seen_by_every_thread(sqlite: SyncDatabase) -> None:
+    with override_session_factory(Accounts, sqlite.maker):
+        thread = threading.Thread(target=Accounts().open, args=("ann",))
+        thread.start()
+        thread.join()
+    assert sqlite.owners() == ["ann"]
+
+
+def test_override_serves_its_own_kind_alone(sqlite: SyncDatabase, aiosqlite: AsyncDatabase) -> None:
+    class Both(Accounts):
+        async def aopen(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> None:
+            await session.connection()
+
+    async def scenario() -> None:
+        with override_session_factory(Both, sqlite.maker):
+            with pytest.raises(SessionFactoryError):
+                await Both().aopen("ann")
+        with override_session_factory(Both, aiosqlite.maker):
+            await Both().aopen("ann")
+            with pytest.raises(SessionFactoryError):
+                Both().open("ann")
+
+    aiosqlite.run(scenario())
+    assert aiosqlite.recorder.events == OWNED
+
+
+def test_override_by_a_plain_function_is_seen_by_what_it_makes(sqlite: SyncDatabase, aiosqlite: AsyncDatabase) -> None:
+    class Both(Accounts):
+        async def aopen(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> None:
+            await session.connection()
+
+    async def scenario() -> None:
+        with override_session_factory(Both, lambda: aiosqlite.maker()), override_session_factory(Both, lambda: sqlite.maker()):
+            await Both().aopen("ann")
+            Both().open("bob")
+
+    aiosqlite.run(scenario())
+    assert aiosqlite.recorder.events == OWNED
+    assert sqlite.recorder.events == OWNED
