@@ -19,6 +19,7 @@ from session_aware._request import refuse_other_result, refuse_other_session
 from session_aware._shield import shielded
 from session_aware._signature import Kind
 from session_aware._unit import new_unit
+from session_aware.exceptions import CommitOutcomeUnknown
 
 if TYPE_CHECKING:
     from session_aware._marker import Marker, NoMarker
@@ -62,7 +63,7 @@ async def abort(unit: Unit, session: AsyncSession | None, error: BaseException) 
     try:
         await shielded(session.run_sync(lambda _: unit.abort(error)))
     except asyncio.CancelledError:
-        if not isinstance(error, asyncio.CancelledError):
+        if not isinstance(error, asyncio.CancelledError | CommitOutcomeUnknown):
             raise  # cancelled again: the first cancellation is raised, which says how the unit ended
 
 
