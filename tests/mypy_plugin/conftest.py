@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from tests.mypy_plugin.checking import HEADER, Project
 
 if TYPE_CHECKING:

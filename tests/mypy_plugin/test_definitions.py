@@ -55,8 +55,8 @@ def test_positional_session_is_reported(project: Project) -> None:
     project.verify()
     assert (
         'error: "Accounts.rename": parameter "session" must be keyword-only. '
-        'A positional session collides with ordinary arguments. Write "def rename(..., *, session: Session = NEW_SESSION)"  [session-positional]'
-        in project.output
+        "A positional session collides with ordinary arguments. Write "
+        '"def rename(..., *, session: Session = NEW_SESSION)"  [session-positional]' in project.output
     )
     assert 'error: "Plain.method": parameter' in project.output
 
@@ -87,6 +87,26 @@ def test_optional_session_is_reported(project: Project) -> None:
         def overall(*, session: Session | AsyncSession = NEW_SESSION) -> None: ...
 
         def own(*, session: Session | None = None) -> None: ...
+
+        class Declares:
+            def plain(self, *, session: Session | None = None) -> None: ...
+            @auto_session_func
+            def decorated(self, *, session: Session | None = None) -> None: ...  # E: session-optional
+            def without(self) -> None: ...
+
+        class Overrides(Declares, SessionAwareService):
+            def plain(self, *, session: Session | None = None) -> None: ...
+            @auto_session_func
+            def decorated(self, *, session: Session | None = None) -> None: ...
+            def without(self, *, session: Session | None = None) -> None: ...  # E: session-optional
+
+        class Decorated(Declares):
+            @auto_session_func
+            def plain(self, *, session: Session | None = None) -> None: ...
+            @auto_session_func
+            def decorated(self, *, session: Session | None = None) -> None: ...
+            @auto_session_func
+            def without(self, *, session: Session | None = None) -> None: ...  # E: session-optional
         """,
     )
     project.verify()

@@ -86,7 +86,7 @@ def test_newer_mypy_is_accepted(version: str) -> None:
 
 def test_plugin_imports_neither_sqlalchemy_nor_wrapt() -> None:
     program = "import sys, session_aware.mypy_plugin._dispatch; print({'sqlalchemy', 'wrapt'} & set(sys.modules))"
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603 - our own
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
 
 
