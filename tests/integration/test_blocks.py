@@ -73,9 +73,7 @@ def test_any_exception_rolls_back_and_is_the_same_object(database: SyncDatabase,
 
 
 @pytest.mark.parametrize("error", [ValueError(), asyncio.CancelledError()])
-def test_any_async_exception_rolls_back_and_is_the_same_object(
-    async_database: AsyncDatabase, error: BaseException
-) -> None:
+def test_any_async_exception_rolls_back_and_is_the_same_object(async_database: AsyncDatabase, error: BaseException) -> None:
     async def scenario() -> None:
         with pytest.raises(type(error)) as caught:
             async with auto_session_ctx(async_session_factory=async_database.maker) as session:

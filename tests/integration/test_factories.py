@@ -25,7 +25,9 @@ from tests.services import NOTHING, OWNED, Accounts, AsyncAccounts
 @pytest.fixture
 def named(databases: Databases) -> dict[str, SyncDatabase]:
     """A database for each place that can name one."""
-    return {name: databases.sync("sqlite", name=name) for name in ("method", "instance", "below", "above", "process", "test")}
+    return {
+        name: databases.sync("sqlite", name=name) for name in ("method", "instance", "below", "above", "process", "test")
+    }
 
 
 def used(named: dict[str, SyncDatabase]) -> list[str]:
@@ -274,7 +276,10 @@ def test_override_by_a_plain_function_is_seen_by_what_it_makes(sqlite: SyncDatab
             await session.connection()
 
     async def scenario() -> None:
-        with override_session_factory(Both, lambda: aiosqlite.maker()), override_session_factory(Both, lambda: sqlite.maker()):
+        with (
+            override_session_factory(Both, lambda: aiosqlite.maker()),
+            override_session_factory(Both, lambda: sqlite.maker()),
+        ):
             await Both().aopen("ann")
             Both().open("bob")
 

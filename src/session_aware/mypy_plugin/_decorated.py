@@ -67,4 +67,6 @@ def _check(ctx: FunctionContext | MethodContext, decorated: Decorator) -> None:
         return
     session = found.session_type(unknown)
     if session is not None and found.is_keyword_only:
-        check_definition(found, func, decorated, session, name=name, fail=ctx.api.fail, lookup=unknown)
+        check_definition(
+            found, func, decorated, session, info=func.info or None, name=name, fail=ctx.api.fail, lookup=unknown
+        )

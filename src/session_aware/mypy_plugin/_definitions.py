@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 from mypy.nodes import (
     CallExpr,
+    Decorator,
     EllipsisExpr,
     Expression,
     ExpressionStmt,
+    FuncDef,
     PassStmt,
     RaiseStmt,
     RefExpr,
@@ -19,12 +21,13 @@ from mypy.types import CallableType, Instance, UnboundType, get_proper_type
 from session_aware.mypy_plugin import _codes
 from session_aware.mypy_plugin._annotations import class_of, unknown, with_type_parameters
 from session_aware.mypy_plugin._ownership import check_ownership
+from session_aware.mypy_plugin._parameter import parameter
 from session_aware.mypy_plugin._tree import is_generator
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from mypy.nodes import Decorator, FuncDef, Statement, TypeInfo
+    from mypy.nodes import Statement, TypeInfo
 
     from session_aware.mypy_plugin._annotations import Lookup, SessionType
     from session_aware.mypy_plugin._codes import Fail
@@ -108,6 +111,7 @@ def check_definition(
     decorated: Decorator | None,
     session: SessionType,
     *,
+    info: TypeInfo | None,
     name: str,
     fail: Fail,
     lookup: Lookup,
@@ -115,7 +119,7 @@ def check_definition(
     """Report what is wrong about a function whose keyword-only ``session`` is of a known type."""
     if _names(decorated) & _OVERLOAD:  # only a signature; the implementation is looked at by itself
         return
-    if session.is_optional:
+    if session.is_optional and not _is_override(func, info):
         fail(
             f'"{name}": the body always gets a session. Write "session: {session.info.name} = NEW_SESSION" instead of '
             f'"{session.info.name} | None", and nothing has to be narrowed',
@@ -145,6 +149,14 @@ def check_definition(
             func,
             code=_codes.LAZY_RESULT,
         )
+
+
+def _is_override(func: FuncDef, info: TypeInfo | None) -> bool:
+    """Say whether a base declares the method with a ``session``: an override must take what the base takes."""
+    bases = [] if info is None else info.mro[1:]
+    nodes = [base.names[func.name].node for base in bases if func.name in base.names]
+    functions = [node.func if isinstance(node, Decorator) else node for node in nodes]
+    return any(isinstance(inherited, FuncDef) and parameter(inherited) is not None for inherited in functions)
 
 
 def _result(func: FuncDef, lookup: Lookup) -> TypeInfo | None:

@@ -87,5 +87,5 @@ def _visit_method(ctx: ClassDefContext, func: FuncDef, decorated: Decorator | No
             ctx.api.add_plugin_dependency(make_trigger(session.info.fullname))
             if not session.is_optional:
                 make_optional(found)
-            check_definition(found, func, decorated, session, name=name, fail=ctx.api.fail, lookup=lookup)
+            check_definition(found, func, decorated, session, info=ctx.cls.info, name=name, fail=ctx.api.fail, lookup=lookup)
     check_super_calls(ctx, func, lookup)
