@@ -84,8 +84,8 @@ def test_attributes_in_the_stub_of_wrapt_exist_on_its_objects() -> None:
     wrapper_class: Any = type("Wrapper", (wrapt.FunctionWrapper,), {"__bound_function_wrapper__": bound})
     wrapper = wrapper_class(lambda self: self, lambda wrapped, _instance, args, kwargs: wrapped(*args, **kwargs))
     service: Any = type("Service", (), {"method": wrapper})()
-    assert type(service.method) is bound
     assert service.method() is service
+    assert type(service.method) is bound
     objects = {"FunctionWrapper": wrapper, "BoundFunctionWrapper": service.method}
     for node in ast.parse((STUBS / "wrapt" / "__init__.pyi").read_text()).body:
         if isinstance(node, ast.ClassDef):
