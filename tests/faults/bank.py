@@ -106,15 +106,20 @@ def audit(engine: Engine) -> Audit:
 
 def trickle(session: Session, order: Order) -> Iterator[str]:
     """Carry an order out in steps, as a stream that tells of each."""
+    balances: dict[int, int] = {}
+    with contextlib.suppress(*((DBAPIError,) if order.trouble is Trouble.SWALLOW_FIRST else ())):
+        # Read, then write: what a level allows to be lost between the two is lost here.
+        for account in (order.source, order.target):
+            balances[account] = _read(session, account)
+            yield "read"
+        _write(session, order.source, balances[order.source] - order.amount)
     session.execute(
         insert(Transfer).values(request=order.request, source=order.source, target=order.target, amount=order.amount)
     )
-    yield "recorded"
-    with contextlib.suppress(*((DBAPIError,) if order.trouble is Trouble.SWALLOW_FIRST else ())):
-        _change(session, order.source, -order.amount)
-    yield "taken"
-    _change(session, order.target, order.amount)
-    yield "given"
+    if order.target not in balances:
+        balances[order.target] = _read(session, order.target)
+    _write(session, order.target, balances[order.target] + order.amount)
+    yield "written"
     if order.trouble is Trouble.SWALLOW_LAST:
         with contextlib.suppress(DBAPIError):
             session.execute(text("SELECT nothing FROM nowhere"))
@@ -128,7 +133,9 @@ def move(session: Session, order: Order) -> None:
         pass
 
 
-def _change(session: Session, account: int, amount: int) -> None:
-    # Read, then write: what a level allows to be lost between the two is lost here.
-    balance = session.scalars(select(Account.balance).where(Account.id == account).with_for_update()).one()
-    session.execute(update(Account).where(Account.id == account).values(balance=balance + amount))
+def _read(session: Session, account: int) -> int:
+    return session.scalars(select(Account.balance).where(Account.id == account).with_for_update()).one()
+
+
+def _write(session: Session, account: int, balance: int) -> None:
+    session.execute(update(Account).where(Account.id == account).values(balance=balance))

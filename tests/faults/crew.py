@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["awork", "work"]
 
 _EARLY = frozenset({Trouble.STREAM_CLOSED, Trouble.STREAM_DROPPED, Trouble.STREAM_ELSEWHERE})
+_STEPS = 3
+"""How far a stream is read that is closed early: everything is written by then."""
 
 
 def work(client: Client, orders: Iterator[Order], told: dict[str, Verdict], deadline: float) -> None:
@@ -46,8 +48,8 @@ def _carry_out(client: Client, order: Order) -> None:
         for _ in steps:
             pass
         return
-    next(steps)
-    next(steps)
+    for _ in range(_STEPS):
+        next(steps)
     if order.trouble is Trouble.STREAM_CLOSED:
         _close(steps)
     elif order.trouble is Trouble.STREAM_ELSEWHERE:
@@ -101,8 +103,8 @@ async def _acarry_out(client: Client, order: Order, *, after: float) -> None:
             async for _ in steps:
                 pass
             return
-        await anext(steps)
-        await anext(steps)
+        for _ in range(_STEPS):
+            await anext(steps)
         if order.trouble is Trouble.STREAM_CLOSED:
             await steps.aclose()  # type: ignore[attr-defined]  # likewise
         raise RefusedError(order.request)

@@ -174,6 +174,8 @@ def _play_async(
             await asyncio.sleep(0.1)
         leaked = _checked_out(sync_engines)
         tasks = asyncio.all_tasks() - {asyncio.current_task(), *hung}
+        for task in (*hung, *tasks):
+            task.print_stack()
         for engine in engines:
             await asyncio.wait_for(engine.dispose(), 30)
         return told, len(hung) + len(tasks), leaked

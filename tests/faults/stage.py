@@ -44,6 +44,9 @@ def sqlite_begins(engine: Engine, statement: str = "BEGIN") -> None:
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: object) -> None:
         connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA synchronous = OFF")  # what a crash of the machine loses is not the matter here
+        cursor.close()
 
     @event.listens_for(engine, "begin")
     def _begun(connection: Any) -> None:
