@@ -37,7 +37,6 @@ _read_only = How(policy=SessionPolicy(read_only=True))
 # What a long run once found, and what a short one may miss.
 _release_failed: Body = (Call(How(), (Write(), Try((Call(_nested, (Try((Fail(),)),)),)))),)
 _read_only_ended: Body = (Call(_read_only, (Misuse(is_commit=False),)), Call(How(), (Write(),)))
-
 _closed_early: Body = (Read((Stream(How(), ((Write(),), (Write(),)), catches=False, finish=Finish.CLOSE),), (0,)),)
 
 
