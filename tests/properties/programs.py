@@ -13,27 +13,12 @@ from hypothesis import strategies as st
 
 from session_aware import Propagation, SessionPolicy
 
+# fmt: off
 __all__ = [
-    "Add",
-    "Block",
-    "Body",
-    "Call",
-    "Fail",
-    "Finish",
-    "Form",
-    "How",
-    "Manual",
-    "Misuse",
-    "Nest",
-    "Operation",
-    "Raise",
-    "Read",
-    "Stream",
-    "Try",
-    "Write",
-    "policies",
-    "programs",
+    "Add", "Block", "Body", "Call", "Fail", "Finish", "Form", "How", "Manual", "Misuse",
+    "Nest", "Operation", "Raise", "Read", "Stream", "Try", "Write", "policies", "programs",
 ]
+# fmt: on
 
 
 _SILENT = SessionPolicy()

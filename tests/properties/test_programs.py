@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 
 from session_aware import Propagation, SessionPolicy
 from tests.properties.houses import House, async_house, sync_house
-from tests.properties.programs import Body, Call, Fail, How, Misuse, Try, Write, programs
+from tests.properties.programs import Body, Call, Fail, Finish, How, Misuse, Read, Stream, Try, Write, programs
 from tests.servers.postgresql import PostgreSQL
 
 _EXAMPLES = os.environ.get("PROPERTIES_EXAMPLES")
@@ -34,9 +34,10 @@ _performance = settings(
 
 _nested = How(policy=SessionPolicy(propagation=Propagation.NESTED), is_given=True)
 _read_only = How(policy=SessionPolicy(read_only=True))
-# What a long run once found.
+# What a long run once found, and what a short one may miss.
 _release_failed: Body = (Call(How(), (Write(), Try((Call(_nested, (Try((Fail(),)),)),)))),)
 _read_only_ended: Body = (Call(_read_only, (Misuse(is_commit=False),)), Call(How(), (Write(),)))
+_closed_early: Body = (Read((Stream(How(), ((Write(),), (Write(),)), catches=False, finish=Finish.CLOSE),), (0,)),)
 
 
 @pytest.fixture(scope="session", params=["sqlite", "psycopg"])
@@ -65,6 +66,7 @@ def asynchronous_house(request: pytest.FixtureRequest, tmp_path_factory: pytest.
 @given(program=programs)
 @example(program=_release_failed)
 @example(program=_read_only_ended)
+@example(program=_closed_early)
 def test_programs_end_as_the_model_says(house: House, program: Body) -> None:
     seen, expected = house.perform(program)
     assert seen.log == expected.log
@@ -76,6 +78,7 @@ def test_programs_end_as_the_model_says(house: House, program: Body) -> None:
 @given(program=programs)
 @example(program=_release_failed)
 @example(program=_read_only_ended)
+@example(program=_closed_early)
 def test_async_programs_end_as_the_model_says(asynchronous_house: House, program: Body) -> None:
     seen, expected = asynchronous_house.perform(program)
     assert seen.log == expected.log
