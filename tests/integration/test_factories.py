@@ -109,7 +109,7 @@ def test_method_and_property_as_a_factory_know_the_object(sqlite: SyncDatabase) 
         def __init__(self, maker: sessionmaker[Session]) -> None:
             self.maker = maker
 
-        def session_factory(self) -> Session:  # type: ignore[override] # a method is one way to write it
+        def session_factory(self) -> Session:
             return self.maker()
 
     class ByProperty(Accounts):
@@ -173,14 +173,14 @@ def test_factory_of_another_kind_is_refused_at_the_first_call(aiosqlite: AsyncDa
     with pytest.raises(SessionFactoryError, match="makes AsyncSession"):
         accounts.open("ann")
     later = Accounts()
-    later.session_factory = lambda: aiosqlite.maker()  # type: ignore[assignment, method-assign, misc, return-value] # the point
+    later.session_factory = lambda: aiosqlite.maker()  # type: ignore[assignment]  # noqa: PLW0108 - a lambda is the point
     with pytest.raises(SessionFactoryError, match="it needs a Session"):
         later.open("ann")
     alater = AsyncAccounts()
-    alater.async_session_factory = lambda: sqlite.maker()  # type: ignore[assignment, method-assign, misc, return-value] # the point
+    alater.async_session_factory = lambda: sqlite.maker()  # type: ignore[assignment]  # noqa: PLW0108 - a lambda is the point
 
     async def scenario() -> None:
-        with pytest.raises(SessionFactoryError, match="it needs a AsyncSession|it needs an AsyncSession"):
+        with pytest.raises(SessionFactoryError, match="it needs an AsyncSession"):
             await alater.open("ann")
 
     aiosqlite.run(scenario())
@@ -277,8 +277,8 @@ def test_override_by_a_plain_function_is_seen_by_what_it_makes(sqlite: SyncDatab
 
     async def scenario() -> None:
         with (
-            override_session_factory(Both, lambda: aiosqlite.maker()),
-            override_session_factory(Both, lambda: sqlite.maker()),
+            override_session_factory(Both, lambda: aiosqlite.maker()),  # noqa: PLW0108 - whose kind does not show
+            override_session_factory(Both, lambda: sqlite.maker()),  # noqa: PLW0108 - likewise
         ):
             await Both().aopen("ann")
             Both().open("bob")
