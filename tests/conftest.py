@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import create_engine, delete
 
-from session_aware import _configuration, _factory, _policy
+from session_aware import _configuration, _factory, _marker, _policy
 from tests.databases import AsyncDatabase, Databases, SyncDatabase, sqlite_engine
 from tests.ledger import Base
 from tests.servers.postgresql import PostgreSQL, missing
@@ -118,4 +118,5 @@ def _nothing_left() -> Iterator[None]:
     """Take back what the test configured; an override that outlives its block is a defect."""
     yield
     _configuration._settings = _policy.NO_SETTINGS
+    _marker._current.set(None)  # a block that ends in another thread leaves its marker, over by then, in this one's context
     assert _factory._overrides == ()
