@@ -252,9 +252,9 @@ def test_warning_as_an_error_leaks_nothing(outer: Outer, sqlite: SyncDatabase) -
         outer.forgets()
     with pytest.raises(NestedSessionWarning):
         list(outer.forgetful_numbers())
-    with pytest.raises(NestedSessionWarning), auto_session_ctx(session_factory=sqlite.maker):
-        with auto_session_ctx(session_factory=sqlite.maker):
-            pytest.fail("the block was entered")
+    block, inner = (auto_session_ctx(session_factory=sqlite.maker) for _ in range(2))
+    with pytest.raises(NestedSessionWarning), block, inner:
+        pytest.fail("the block was entered")
     assert sqlite.recorder.events == NOTHING
     assert outer.open("ann").owner == "ann"
     assert sqlite.recorder.events == OWNED
