@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -267,7 +268,7 @@ def test_override_is_seen_by_every_thread(sqlite: SyncDatabase) -> None:
 def test_override_serves_its_own_kind_alone(sqlite: SyncDatabase, aiosqlite: AsyncDatabase) -> None:
     class Both(Accounts):
         async def aopen(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> None:
-            await session.connection()
+            await session.execute(text("SELECT 1"))
 
     async def scenario() -> None:
         with override_session_factory(Both, sqlite.maker), pytest.raises(SessionFactoryError):
@@ -284,7 +285,7 @@ def test_override_serves_its_own_kind_alone(sqlite: SyncDatabase, aiosqlite: Asy
 def test_override_by_a_plain_function_is_seen_by_what_it_makes(sqlite: SyncDatabase, aiosqlite: AsyncDatabase) -> None:
     class Both(Accounts):
         async def aopen(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> None:
-            await session.connection()
+            await session.execute(text("SELECT 1"))
 
     async def scenario() -> None:
         with (

@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from types import CodeType
 from typing import Any
 
 import pytest
@@ -81,7 +82,8 @@ def aouter(aiosqlite: AsyncDatabase) -> AsyncOuter:
 
 
 def line_of(function: Callable[..., object], offset: int) -> int:
-    return int(inspect.unwrap(function).__code__.co_firstlineno) + offset
+    code: CodeType = inspect.unwrap(function).__code__
+    return code.co_firstlineno + offset
 
 
 def test_forgotten_session_warns_and_points_to_the_call(outer: Outer) -> None:

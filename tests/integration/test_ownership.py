@@ -52,6 +52,16 @@ def awork(async_database: AsyncDatabase) -> AsyncWork:
 # 7. Ownership
 
 
+def commits(session: Session) -> None:
+    add(session, "ann")
+    session.commit()
+
+
+def rolls_back(session: Session) -> None:
+    add(session, "ann")
+    session.rollback()
+
+
 def test_body_that_commits_is_refused_before_anything_is_committed(work: Work, database: SyncDatabase) -> None:
     def body(session: Session) -> None:
         add(session, "ann")
@@ -163,7 +173,7 @@ def test_given_session_may_be_committed_by_the_body(work: Work, database: SyncDa
         session.commit()
 
     with database.maker() as session:
-        work.run(body, session=session)
+        work.run(commits, session=session)
     assert database.recorder.events == OWNED
 
 
@@ -202,7 +212,7 @@ def test_body_that_rolls_everything_back_inside_its_savepoint_is_refused(work: W
 
     with database.maker() as session:
         with pytest.raises(SessionOwnershipError, match="the body ended the savepoint"):
-            work.run_nested(body, session=session)
+            work.run_nested(rolls_back, session=session)
         assert database.recorder.transactions == ["BEGIN", "SAVEPOINT", "ROLLBACK TO", "ROLLBACK"]
 
 

@@ -192,11 +192,11 @@ def entered_with_async_session() -> None:
         pass
 
 
-@auto_session_func(session_factory=cast("Any", lambda: 3))
+@auto_session_func(session_factory=cast("Callable[[], Session]", lambda: 3))
 def factory_returns_int(*, session: Session = NEW_SESSION) -> None: ...
 
 
-@auto_session_func(async_session_factory=cast("Any", lambda: 3))
+@auto_session_func(async_session_factory=cast("Callable[[], AsyncSession]", lambda: 3))
 async def async_factory_returns_int(*, session: AsyncSession = NEW_SESSION) -> None: ...
 
 
@@ -209,7 +209,7 @@ def warned() -> None:
 MESSAGES: list[tuple[Callable[[], object], type[BaseException], str]] = [
     # the facade
     (
-        lambda: session_aware.nothing,  # type: ignore[attr-defined] # the point
+        lambda: session_aware.nothing,
         AttributeError,
         "module 'session_aware' has no attribute 'nothing'",
     ),
