@@ -469,7 +469,7 @@ def test_units_leave_nothing_in_memory(work: Work, database: SyncDatabase, owner
 
     def body(session: Session) -> None:
         left.append(weakref.ref(session))
-        add(session, owner)
+        add(session, owner if owner == "bad" else f"{owner} {len(left)}")
 
     for _ in range(3):
         with suppress(Failure):
