@@ -87,11 +87,12 @@ def refuse_other_result(result: object, kind: str, name: str) -> NoReturn:
 def refuse_other_session(request: Request, session: object, wanted: str) -> NoReturn:
     """Report a session that is not of the kind the callable needs."""
     found = type(session).__name__
-    needs, keyword, maker = "a Session", "session_factory", "sessionmaker(engine)"
-    if wanted == "AsyncSession":
-        needs, keyword, maker = "an AsyncSession", "async_session_factory", "async_sessionmaker(async_engine)"
+    article = "an" if wanted == "AsyncSession" else "a"
     if request.factory is None:
-        msg = f"{request.name}: it needs {needs}, but 'session' is of type {found}. Write 'session=' with {needs}."
+        msg = f"{request.name}: it needs {article} {wanted}, but 'session' is of type {found}. Write 'session=' with one."
         raise SessionParameterError(msg)
-    msg = f"{request.name}: it needs {needs}, but its {keyword} returned {found}. Write '{keyword}={maker}'."
+    keyword, maker = ("session_factory", "sessionmaker(engine)")
+    if wanted == "AsyncSession":
+        keyword, maker = ("async_session_factory", "async_sessionmaker(async_engine)")
+    msg = f"{request.name}: it needs {article} {wanted}, but its {keyword} returned {found}. Write '{keyword}={maker}'."
     raise SessionFactoryError(msg)

@@ -111,7 +111,7 @@ def test_callable_object_with_a_policy_knows_its_class(sqlite: SyncDatabase) -> 
     class Here(Accounts, session_factory=sqlite.maker):
         marked_opener = auto_session_func(Opener())
 
-    Here().marked_opener("ann")
+    cast("Any", Here()).marked_opener("ann")
     assert sqlite.recorder.events == OWNED
 
 

@@ -403,13 +403,13 @@ MESSAGES: list[tuple[Callable[[], object], type[BaseException], str]] = [
         lambda: awaited(async_entered_with_sync_session),
         SessionParameterError,
         "auto_session_ctx in async_entered_with_sync_session: it needs an AsyncSession, but 'session' is of type Session. "
-        "Write 'session=' with an AsyncSession.",
+        "Write 'session=' with one.",
     ),
     (
         entered_with_async_session,
         SessionParameterError,
         "auto_session_ctx in entered_with_async_session: it needs a Session, but 'session' is of type AsyncSession. Write "
-        "'session=' with a Session.",
+        "'session=' with one.",
     ),
     # results
     (
