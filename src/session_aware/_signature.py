@@ -114,8 +114,7 @@ def is_session_keyword_only(function: Callable[..., object]) -> bool | None:
 
 def complaint(function: Callable[..., object], name: str | None = None) -> str:
     """Say why a callable is not session-aware, and what to write."""
-    if name is None:
-        name = str(getattr(function, "__qualname__", type(function).__qualname__)).rpartition("<locals>.")[2]
+    name = str(name or getattr(function, "__qualname__", type(function).__qualname__)).rpartition("<locals>.")[2]
     short = name.rpartition(".")[2]
     first = "self, ..." if "." in name else "..."
     write = f"Write 'def {short}({first}, *, session: Session = NEW_SESSION)'.{_where(function)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, cast
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -118,9 +119,8 @@ def test_dry_run_is_rolled_back_and_its_objects_stay_readable(database: SyncData
 
 
 def test_read_only_block_never_commits(database: SyncDatabase) -> None:
-    with pytest.raises(PolicyConflictError):
-        with auto_session_ctx(session_factory=database.maker, read_only=True) as session:
-            add(session, "ann")
+    with pytest.raises(PolicyConflictError), auto_session_ctx(session_factory=database.maker, read_only=True) as session:
+        add(session, "ann")
     assert database.recorder.events == UNDONE
 
 
@@ -217,13 +217,12 @@ def test_async_context_whose_factory_fails_leaks_nothing(async_database: AsyncDa
 
 def test_session_of_the_other_kind_is_refused(sqlite: SyncDatabase, aiosqlite: AsyncDatabase) -> None:
     async def scenario() -> None:
-        with sqlite.maker() as session:
-            with pytest.raises(SessionParameterError):
-                async with auto_session_ctx(session):  # type: ignore[attr-defined] # the point
-                    pytest.fail("the block was entered")
+        with sqlite.maker() as session, pytest.raises(SessionParameterError):
+            async with auto_session_ctx(session):  # type: ignore[attr-defined] # the point
+                pytest.fail("the block was entered")
         async with aiosqlite.maker() as asession:
-            with pytest.raises(SessionParameterError):
-                with auto_session_ctx(asession):  # type: ignore[attr-defined] # the point
-                    pytest.fail("the block was entered")
+            block = cast("Any", auto_session_ctx(asession))
+            with pytest.raises(SessionParameterError), block:
+                pytest.fail("the block was entered")
 
     aiosqlite.run(scenario())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy.orm import sessionmaker
@@ -56,6 +56,7 @@ ASYNC_KINDS = [
 ]
 BOUND_TO_CLASS = ["of_class", "static", "marked_above_static", "marked_beneath_static", "marked_above_class"]
 
+NEW: object = cast("object", NEW_SESSION)  # what follows an expression of type Never counts as unreachable
 Open = Callable[..., Account]
 AsyncOpen = Callable[..., Awaitable[Account]]
 
@@ -225,7 +226,7 @@ def test_lambda_is_a_method_too(sqlite: SyncDatabase) -> None:
     class Here(Accounts, session_factory=sqlite.maker):
         shorthand: Any = lambda self, *, session=NEW_SESSION: session.in_transaction()
 
-    assert Here().shorthand() is True
+    assert cast("Any", Here()).shorthand() is True
     assert sqlite.recorder.events == NOTHING
 
 
@@ -238,19 +239,19 @@ def test_nested_class_is_left_as_it_is(sqlite: SyncDatabase) -> None:
             def __call__(self, *, session: Any = NEW_SESSION) -> Any:
                 return session
 
-    assert Here.Inner().session is Here.Inner()() is NEW_SESSION
+    assert Here.Inner().session is Here.Inner()() is NEW
 
 
 def test_construction_is_left_as_it_is(sqlite: SyncDatabase) -> None:
     class Here(Accounts, session_factory=sqlite.maker):
         def __new__(cls, *, session: Any = NEW_SESSION) -> Any:
-            assert repr(session) == "NEW_SESSION"
+            assert session is NEW
             return super().__new__(cls)
 
         def __init__(self, *, session: Any = NEW_SESSION) -> None:
             self.session = session
 
-    assert Here().session is NEW_SESSION
+    assert Here().session is NEW
 
 
 def test_callable_service_is_session_aware(sqlite: SyncDatabase) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -21,6 +23,8 @@ from session_aware import (
 from tests.databases import AsyncDatabase, Databases, SyncDatabase
 from tests.services import NOTHING, OWNED, Accounts, AsyncAccounts
 
+T = TypeVar("T")
+
 
 @pytest.fixture
 def named(databases: Databases) -> dict[str, SyncDatabase]:
@@ -28,6 +32,15 @@ def named(databases: Databases) -> dict[str, SyncDatabase]:
     return {
         name: databases.sync("sqlite", name=name) for name in ("method", "instance", "below", "above", "process", "test")
     }
+
+
+def hidden(maker: Callable[[], T]) -> Callable[[], T]:
+    """Hide in a function what a factory makes."""
+
+    def factory() -> T:
+        return maker()
+
+    return factory
 
 
 def used(named: dict[str, SyncDatabase]) -> list[str]:
@@ -173,11 +186,11 @@ def test_factory_of_another_kind_is_refused_at_the_first_call(aiosqlite: AsyncDa
     with pytest.raises(SessionFactoryError, match="makes AsyncSession"):
         accounts.open("ann")
     later = Accounts()
-    later.session_factory = lambda: aiosqlite.maker()  # type: ignore[assignment]  # noqa: PLW0108 - a lambda is the point
+    later.session_factory = cast("Any", hidden(aiosqlite.maker))
     with pytest.raises(SessionFactoryError, match="it needs a Session"):
         later.open("ann")
     alater = AsyncAccounts()
-    alater.async_session_factory = lambda: sqlite.maker()  # type: ignore[assignment]  # noqa: PLW0108 - a lambda is the point
+    alater.async_session_factory = cast("Any", hidden(sqlite.maker))
 
     async def scenario() -> None:
         with pytest.raises(SessionFactoryError, match="it needs an AsyncSession"):
@@ -255,12 +268,11 @@ def test_override_is_seen_by_every_thread(sqlite: SyncDatabase) -> None:
 def test_override_serves_its_own_kind_alone(sqlite: SyncDatabase, aiosqlite: AsyncDatabase) -> None:
     class Both(Accounts):
         async def aopen(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> None:
-            await session.connection()
+            await session.execute(text("SELECT 1"))
 
     async def scenario() -> None:
-        with override_session_factory(Both, sqlite.maker):
-            with pytest.raises(SessionFactoryError):
-                await Both().aopen("ann")
+        with override_session_factory(Both, sqlite.maker), pytest.raises(SessionFactoryError):
+            await Both().aopen("ann")
         with override_session_factory(Both, aiosqlite.maker):
             await Both().aopen("ann")
             with pytest.raises(SessionFactoryError):
@@ -273,12 +285,12 @@ def test_override_serves_its_own_kind_alone(sqlite: SyncDatabase, aiosqlite: Asy
 def test_override_by_a_plain_function_is_seen_by_what_it_makes(sqlite: SyncDatabase, aiosqlite: AsyncDatabase) -> None:
     class Both(Accounts):
         async def aopen(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> None:
-            await session.connection()
+            await session.execute(text("SELECT 1"))
 
     async def scenario() -> None:
         with (
-            override_session_factory(Both, lambda: aiosqlite.maker()),  # noqa: PLW0108 - whose kind does not show
-            override_session_factory(Both, lambda: sqlite.maker()),  # noqa: PLW0108 - likewise
+            override_session_factory(Both, hidden(aiosqlite.maker)),
+            override_session_factory(Both, hidden(sqlite.maker)),
         ):
             await Both().aopen("ann")
             Both().open("bob")

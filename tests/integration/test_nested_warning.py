@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from types import CodeType
 from typing import Any
 
 import pytest
@@ -81,7 +82,8 @@ def aouter(aiosqlite: AsyncDatabase) -> AsyncOuter:
 
 
 def line_of(function: Callable[..., object], offset: int) -> int:
-    return int(inspect.unwrap(function).__code__.co_firstlineno) + offset
+    code: CodeType = inspect.unwrap(function).__code__
+    return code.co_firstlineno + offset
 
 
 def test_forgotten_session_warns_and_points_to_the_call(outer: Outer) -> None:
@@ -252,9 +254,9 @@ def test_warning_as_an_error_leaks_nothing(outer: Outer, sqlite: SyncDatabase) -
         outer.forgets()
     with pytest.raises(NestedSessionWarning):
         list(outer.forgetful_numbers())
-    with pytest.raises(NestedSessionWarning), auto_session_ctx(session_factory=sqlite.maker):
-        with auto_session_ctx(session_factory=sqlite.maker):
-            pytest.fail("the block was entered")
+    block, inner = (auto_session_ctx(session_factory=sqlite.maker) for _ in range(2))
+    with pytest.raises(NestedSessionWarning), block, inner:
+        pytest.fail("the block was entered")
     assert sqlite.recorder.events == NOTHING
     assert outer.open("ann").owner == "ann"
     assert sqlite.recorder.events == OWNED

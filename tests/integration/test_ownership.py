@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -51,6 +52,16 @@ def awork(async_database: AsyncDatabase) -> AsyncWork:
 # 7. Ownership
 
 
+def commits(session: Session) -> None:
+    add(session, "ann")
+    session.commit()
+
+
+def rolls_back(session: Session) -> None:
+    add(session, "ann")
+    session.rollback()
+
+
 def test_body_that_commits_is_refused_before_anything_is_committed(work: Work, database: SyncDatabase) -> None:
     def body(session: Session) -> None:
         add(session, "ann")
@@ -89,10 +100,8 @@ def test_commit_of_everything_inside_a_savepoint_is_refused(work: Work, database
 def test_error_of_a_refused_commit_that_the_body_swallows_does_not_commit(work: Work, database: SyncDatabase) -> None:
     def body(session: Session) -> None:
         add(session, "ann")
-        try:
+        with suppress(SessionOwnershipError):
             session.commit()
-        except SessionOwnershipError:
-            pass
         add(session, "bob")
 
     work.run(body)
@@ -164,7 +173,7 @@ def test_given_session_may_be_committed_by_the_body(work: Work, database: SyncDa
         session.commit()
 
     with database.maker() as session:
-        work.run(body, session=session)
+        work.run(commits, session=session)
     assert database.recorder.events == OWNED
 
 
@@ -203,7 +212,7 @@ def test_body_that_rolls_everything_back_inside_its_savepoint_is_refused(work: W
 
     with database.maker() as session:
         with pytest.raises(SessionOwnershipError, match="the body ended the savepoint"):
-            work.run_nested(body, session=session)
+            work.run_nested(rolls_back, session=session)
         assert database.recorder.transactions == ["BEGIN", "SAVEPOINT", "ROLLBACK TO", "ROLLBACK"]
 
 
@@ -223,10 +232,8 @@ def test_savepoint_of_the_body_that_is_still_open_is_released(work: Work, databa
 
 
 def swallowed(session: Session, statement: str = "SELECT nothing FROM nowhere") -> None:
-    try:
+    with suppress(exc.DBAPIError):
         session.execute(text(statement))
-    except exc.DBAPIError:
-        pass
 
 
 def test_swallowed_statement_error_is_not_committed(work: Work, database: SyncDatabase) -> None:
@@ -249,10 +256,8 @@ def test_swallowed_flush_error_is_not_committed(work: Work, database: SyncDataba
 
     def body(session: Session) -> None:
         session.add(Account(owner="ann"))
-        try:
+        with suppress(exc.IntegrityError):
             session.flush()
-        except exc.IntegrityError:
-            pass
 
     with pytest.raises(PoisonedTransactionError) as caught:
         work.run(body)
@@ -407,10 +412,8 @@ def test_error_outside_of_units_is_no_ones_business(database: SyncDatabase) -> N
 def test_async_swallowed_statement_error_is_not_committed(awork: AsyncWork, async_database: AsyncDatabase) -> None:
     async def body(session: AsyncSession) -> None:
         await aadd(session, "ann")
-        try:
+        with suppress(exc.DBAPIError):
             await session.execute(text("SELECT nothing FROM nowhere"))
-        except exc.DBAPIError:
-            pass
 
     async def scenario() -> None:
         with pytest.raises(PoisonedTransactionError):
@@ -440,10 +443,8 @@ def test_lost_connection_is_not_healed_by_a_savepoint(work: Work, postgres: Sync
         add(session, "ann")
         savepoint = session.begin_nested()
         swallowed(session, "SELECT pg_terminate_backend(pg_backend_pid())")
-        try:
+        with suppress(exc.SQLAlchemyError):
             savepoint.rollback()
-        except exc.SQLAlchemyError:
-            pass
 
     with pytest.raises(PoisonedTransactionError) as caught:
         work.run(body)

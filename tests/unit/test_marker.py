@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import threading
 import warnings
+from typing import Any
 
 import pytest
 
@@ -124,10 +125,10 @@ def test_call_that_owns_nothing_leaves_no_mark() -> None:
 
 
 def test_warning_points_to_the_line_that_is_neither_ours_nor_plumbing() -> None:
+    plumbing: dict[str, Any] = {"__name__": "contextlib", "warn_if_nested": warn_if_nested, "factory": factory}
+    exec("def call():\n    warn_if_nested('Accounts.inner', factory)", plumbing)  # noqa: S102 - a frame of contextlib's
     with Marker("Accounts.outer", factory), pytest.warns(NestedSessionWarning) as caught:
-        plumbing = {"__name__": "contextlib", "warn_if_nested": warn_if_nested, "factory": factory}
-        exec("def call():\n    warn_if_nested('Accounts.inner', factory)", plumbing)  # noqa: S102 - a frame of contextlib's
-        plumbing["call"]()  # type: ignore[operator] # the line that is meant
+        plumbing["call"]()  # the line that is meant
     assert caught[0].filename == __file__
     assert caught[0].lineno == test_warning_points_to_the_line_that_is_neither_ours_nor_plumbing.__code__.co_firstlineno + 4
 
