@@ -116,65 +116,6 @@ def test_optional_session_is_reported(project: Project) -> None:
     )
 
 
-def test_session_of_the_other_kind_is_reported(project: Project) -> None:
-    project.write(
-        "kinds.py",
-        """
-        import abc
-        T = TypeVar("T")
-
-        def passes(func: T) -> T:
-            return func
-
-        class Accounts(SessionAwareService):
-            async def a(self, *, session: Session = NEW_SESSION) -> None: ...  # E: session-kind
-            def b(self, *, session: AsyncSession = NEW_SESSION) -> None: ...  # E: session-kind
-            async def c(self, *, session: Session = NEW_SESSION) -> AsyncIterator[int]:  # E: session-kind
-                yield 1
-            @contextmanager
-            def d(self, *, session: AsyncSession = NEW_SESSION) -> Iterator[int]:  # E: session-kind
-                yield 1
-            def good(self, *, session: Session = NEW_SESSION) -> None: ...
-            async def agood(self, *, session: AsyncSession = NEW_SESSION) -> None: ...
-            async def agenerator(self, *, session: AsyncSession = NEW_SESSION) -> AsyncIterator[int]:
-                yield 1
-            @asynccontextmanager
-            async def acontext(self, *, session: AsyncSession = NEW_SESSION) -> AsyncIterator[int]:
-                yield 1
-            @passes
-            def unknown(self, *, session: AsyncSession = NEW_SESSION) -> None: ...
-            @overload
-            def both(self, a: int, *, session: AsyncSession = ...) -> Awaitable[int]: ...
-            @overload
-            def both(self, a: str, *, session: AsyncSession = ...) -> Awaitable[str]: ...
-            async def both(self, a: Any, *, session: AsyncSession = NEW_SESSION) -> Any: ...
-
-        class Declares(SessionAwareService):
-            @abc.abstractmethod
-            def rows(self, *, session: AsyncSession = NEW_SESSION) -> AsyncIterator[int]: ...
-            @abc.abstractmethod
-            def row(self, *, session: AsyncSession = NEW_SESSION) -> int: ...  # E: session-kind
-
-        @auto_session_func
-        async def function(*, session: Session = NEW_SESSION) -> None: ...  # E: session-kind
-
-        @auto_session_func()
-        async def coroutine(*, session: AsyncSession = NEW_SESSION) -> None: ...
-
-        async def own(*, session: Session) -> None: ...
-        """,
-    )
-    project.verify()
-    assert (
-        'error: "Accounts.a": "async def" takes the AsyncSession of the factories, not "Session". '
-        'Write "session: AsyncSession = NEW_SESSION"  [session-kind]' in project.output
-    )
-    assert (
-        'error: "Accounts.b": "def" takes the Session of the factories, not "AsyncSession". '
-        'Write "session: Session = NEW_SESSION", or "async def"  [session-kind]' in project.output
-    )
-
-
 def test_decorated_function_without_a_session_is_reported(project: Project) -> None:
     project.write(
         "missing.py",
