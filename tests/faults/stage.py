@@ -15,7 +15,7 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from tests.servers.proxy import TcpProxy, Verdict, on_commit
+from tests.servers.proxy import TcpProxy, Verdict, on_commit, pass_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +103,8 @@ class Stage(ABC):
     def settle(self) -> None:
         """Let everything pass again, and wait until every server answers."""
         for proxy in self.proxies:
-            proxy.resume()
+            proxy.on_client = pass_all
+            proxy.cut()  # a COMMIT may be hanging
             proxy.accept()
 
     def witness(self) -> Engine:
@@ -152,8 +153,8 @@ class Stage(ABC):
         self._on_commit(verdict)
         time.sleep(_HANG_SECONDS)
         for proxy in self.proxies:
+            proxy.on_client = pass_all  # first: what came after the cut would hang for ever
             proxy.cut()
-            proxy.resume()
 
     def _cut(self) -> None:
         for proxy in self.proxies:
