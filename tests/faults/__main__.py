@@ -2,8 +2,8 @@
 
 ``python -m tests.faults --all`` plays the matrix; ``--engine``, ``--driver`` and ``--client`` choose from it. It ends with
 status 1 if the library did damage, leaked or hung, or if the naive client did no damage in the same run: a harness that
-cannot bite proves nothing. ``anomalies`` tells what each engine's isolation levels allow, ``soak`` runs many units without faults
-and looks at the memory.
+cannot bite proves nothing. ``anomalies`` tells what each engine's isolation levels allow, ``soak`` runs many units without
+faults and looks at the memory.
 """
 
 from __future__ import annotations

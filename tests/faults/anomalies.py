@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,12 +20,14 @@ from tests.servers.mariadb import MariaDB
 from tests.servers.postgresql import PostgreSQL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 
 __all__ = ["HEADER", "Found", "anomalies"]
 
 HEADER = "| engine | level | lost update | lost update, SELECT FOR UPDATE | write skew |\n|---|---|---|---|---|"
+Work = Callable[[Session], object]
 _LEVELS = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
 
 
@@ -50,24 +53,23 @@ class _Pair(NamedTuple):
     inner: Engine
     level: str | None
 
-    def run(self, read: Callable[[Session], object], outer: Callable[[Session], object], inner: Callable[[Session], object]) -> bool:
+    def run(self, read: Work, outer: Work, inner: Work) -> bool:
         """Let both read, then the inner one write and commit, then the outer one; say whether both could."""
-
-        def unit(engine: Engine) -> auto_session_ctx[Session]:
-            return auto_session_ctx(
-                session_factory=sessionmaker(engine), isolation_level=self.level, propagation=Propagation.REQUIRES_NEW
-            )
-
         try:
-            with unit(self.outer) as first:
+            with self._unit(self.outer) as first:
                 read(first)
-                with unit(self.inner) as second:
+                with self._unit(self.inner) as second:
                     read(second)
                     inner(second)
                 outer(first)
         except DBAPIError:
             return False
         return True
+
+    def _unit(self, engine: Engine) -> AbstractContextManager[Session]:
+        return auto_session_ctx(
+            session_factory=sessionmaker(engine), isolation_level=self.level, propagation=Propagation.REQUIRES_NEW
+        )
 
 
 def _reset(pair: _Pair) -> None:
@@ -105,28 +107,26 @@ def _write_skew(pair: _Pair) -> bool:
     def read(session: Session) -> None:
         assert sum(session.scalars(select(Account.balance))) == 2
 
-    def take(account: int) -> Callable[[Session], object]:
+    def take(account: int) -> Work:
         return lambda session: session.execute(update(Account).where(Account.id == account).values(balance=0))
 
     return pair.run(read, take(0), take(1)) and _balances(pair) == (0, 0)
 
 
 def _try(engine: str, name: str, pair: _Pair) -> Found:
-    found = Found(
-        engine, name, _lost_update(pair, locking=False), _lost_update(pair, locking=True), _write_skew(pair)
-    )
+    found = Found(engine, name, _lost_update(pair, locking=False), _lost_update(pair, locking=True), _write_skew(pair))
     pair.outer.dispose()
     pair.inner.dispose()
     return found
 
 
 def _sqlite() -> Iterator[Found]:
-    for name, statement in {"default of sqlite3": "", "BEGIN by event": "BEGIN", "BEGIN IMMEDIATE": "BEGIN IMMEDIATE"}.items():
+    for statement in ("", "BEGIN", "BEGIN IMMEDIATE"):
         with tempfile.TemporaryDirectory() as folder:
             engine = create_engine(f"sqlite:///{Path(folder) / 'bank.sqlite'}?timeout=0.1", poolclass=NullPool)
             if statement:
                 sqlite_begins(engine, statement)
-            yield _try("SQLite", name, _Pair(engine, engine, None))
+            yield _try("SQLite", f"{statement} by event" if statement else "default of sqlite3", _Pair(engine, engine, None))
 
 
 def _postgresql() -> Iterator[Found]:

@@ -22,6 +22,8 @@ from tests.servers.postgresql import PostgreSQL
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sqlalchemy import Update
+
 __all__ = ["Soaked", "soak"]
 
 WORKERS = 8
@@ -49,9 +51,10 @@ class Soaked(NamedTuple):
     @property
     def is_clean(self) -> bool:
         """Whether everything was applied, memory flat, and nothing left."""
-        is_flat = self.kib[-1] - self.kib[_WARM] <= _MOST_GROWN_KIB
-        is_flat = is_flat and self.objects[-1] - self.objects[_WARM] <= _MOST_NEW_OBJECTS
-        return is_flat and self.applied == self.units and not (self.checked_out or self.backends or self.tasks or self.threads)
+        grown_kib, new_objects = self.kib[-1] - self.kib[_WARM], self.objects[-1] - self.objects[_WARM]
+        is_flat = grown_kib <= _MOST_GROWN_KIB and new_objects <= _MOST_NEW_OBJECTS
+        left = self.checked_out or self.backends or self.tasks or self.threads
+        return is_flat and self.applied == self.units and not left
 
     def __str__(self) -> str:
         return (
@@ -71,7 +74,7 @@ class Counters(SessionAwareService):
         await session.execute(_counting(worker))
 
 
-def _counting(worker: int) -> object:
+def _counting(worker: int) -> Update:
     return update(Account).where(Account.id == worker).values(balance=Account.balance + 1)
 
 

@@ -125,11 +125,12 @@ class Stage(ABC):
             self._tune(engine.sync_engine, is_naive=is_naive)
         return made
 
+    def _tune(self, engine: Engine, *, is_naive: bool) -> None:
+        if engine.dialect.name == "sqlite" and not is_naive:  # who knows nothing of the driver's default
+            sqlite_begins(engine)
+
     def _options(self) -> dict[str, Any]:
         return {**_POOL, **({"isolation_level": self.isolation_level} if self.isolation_level else {})}
-
-    def _tune(self, engine: Engine, *, is_naive: bool) -> None:
-        """Set what this engine's documentation recommends."""
 
     def proxied(self, stack: contextlib.ExitStack, port: int) -> None:
         """Put a proxy in front of a server."""
@@ -193,10 +194,6 @@ class SQLite(Stage):
         except Exception:  # noqa: BLE001 - whoever holds a lock has a transaction
             return 1
         return 0
-
-    def _tune(self, engine: Engine, *, is_naive: bool) -> None:
-        if not is_naive:  # who knows nothing of the driver's default
-            sqlite_begins(engine)
 
     def _lock(self) -> None:
         with contextlib.suppress(Exception), self._locker.begin():
