@@ -2,7 +2,8 @@
 
 ``python -m tests.faults --all`` plays the matrix; ``--engine``, ``--driver`` and ``--client`` choose from it. It ends with
 status 1 if the library did damage, leaked or hung, or if the naive client did no damage in the same run: a harness that
-cannot bite proves nothing.
+cannot bite proves nothing. ``anomalies`` tells what each engine's isolation levels allow, ``soak`` runs many units without
+faults and looks at the memory.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
+from tests.faults import anomalies
 from tests.faults.clients import CLIENTS
 from tests.faults.journal import HEADER
 from tests.faults.round import play
+from tests.faults.soak import soak
 from tests.faults.stages import DRIVERS, STAGES
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description="The bank under faults.")
+    parser.add_argument("what", nargs="?", choices=("rounds", "soak", "anomalies"), default="rounds")
+    parser.add_argument("--units", type=int, default=200_000, help="of the soak (default: 200000)")
     parser.add_argument("--all", action="store_true", help="play the matrix: every engine with every driver")
     parser.add_argument("--engine", action="append", choices=STAGES, help="default: postgresql")
     parser.add_argument("--driver", action="append", choices=sorted({name for names in DRIVERS.values() for name in names}))
@@ -59,6 +64,30 @@ def main(arguments: list[str] | None = None) -> int:
     logging.disable()  # pools tell of every connection that the adversary cut,
     sys.unraisablehook = lambda _: None  # and Python of every stream that was dropped on one
     engines = list(STAGES) if options.all else options.engine or ["postgresql"]
+    if options.what == "soak":
+        return _soak(options.units)
+    if options.what == "anomalies":
+        return _anomalies(options.engine or list(STAGES))
+    return _rounds(options, engines)
+
+
+def _soak(units: int) -> int:
+    is_clean = True
+    for soaked in soak(units):
+        _say(str(soaked))
+        is_clean = is_clean and soaked.is_clean
+    _say("clean" if is_clean else "WRONG: not everything applied, memory not flat, or something left")
+    return 0 if is_clean else 1
+
+
+def _anomalies(engines: list[str]) -> int:
+    _say(anomalies.HEADER)
+    for found in anomalies.anomalies(engines):
+        _say(found.row())
+    return 0
+
+
+def _rounds(options: argparse.Namespace, engines: list[str]) -> int:
     reports: list[Report] = []
     _say(HEADER)
     for engine in engines:

@@ -107,6 +107,7 @@ def audit(engine: Engine) -> Audit:
 def trickle(session: Session, order: Order) -> Iterator[str]:
     """Carry an order out in steps, as a stream that tells of each."""
     balances: dict[int, int] = {}
+    session.connection()  # a refused connection fails no transaction: whoever swallows that has decided to
     with contextlib.suppress(*((DBAPIError,) if order.trouble is Trouble.SWALLOW_FIRST else ())):
         # Read, then write: what a level allows to be lost between the two is lost here.
         for account in (order.source, order.target):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import threading
 import time
@@ -34,8 +35,9 @@ def work(client: Client, orders: Iterator[Order], told: dict[str, Verdict], dead
             _carry_out(client, order)
         except Exception as failure:  # noqa: BLE001 - whatever it is, it is what the caller was told
             error = failure
-        told[order.request] = verdict(error)
-        if error is not None:
+        told[order.request] = heard = verdict(error)
+        error = None  # its traceback holds the stream that was dropped, and this frame
+        if heard is not Verdict.ACKNOWLEDGED:
             time.sleep(0.002)  # a server that is down refuses at once
 
 
@@ -60,10 +62,8 @@ def _carry_out(client: Client, order: Order) -> None:
 
 
 def _close(steps: Iterator[str]) -> None:
-    try:
+    with contextlib.suppress(Exception):  # a connection that was lost says so here
         steps.close()  # type: ignore[attr-defined]  # a generator, through the interface of a stream
-    except Exception:  # noqa: BLE001, S110 - a connection that was lost says so here
-        pass
 
 
 async def awork(client: Client, orders: Iterator[Order], told: dict[str, Verdict], deadline: float) -> None:
@@ -82,8 +82,9 @@ async def awork(client: Client, orders: Iterator[Order], told: dict[str, Verdict
             error = cancelled
         except Exception as failure:  # noqa: BLE001 - whatever it is, it is what the caller was told
             error = failure
-        told[order.request] = verdict(error)
-        if error is None:
+        told[order.request] = heard = verdict(error)
+        error = None  # likewise
+        if heard is Verdict.ACKNOWLEDGED:
             usual += (min(time.monotonic() - began, 0.1) - usual) / 16
         else:
             await asyncio.sleep(0.002)

@@ -9,7 +9,7 @@ import random
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -59,6 +59,14 @@ def orders(worker: int, *, is_async: bool, seed: int) -> Iterator[Order]:
         yield Order(f"{worker}-{number}", source, target, choice.randint(1, 9), choice.choice(troubles))
 
 
+class _Part(NamedTuple):
+    stage: Stage
+    driver: str
+    client: str
+    seconds: float
+    seed: int
+
+
 class Adversary(threading.Thread):
     """Attacks the servers until it is told to stop; the expensive attacks only now and then."""
 
@@ -100,7 +108,7 @@ def play(stage: Stage, driver: str, client: str, *, seconds: float, seed: int) -
         prepare(witness)
         adversary = Adversary(stage.attacks(), seed)
         act = _play_async if is_async else _play_sync
-        told, hung, leaked = act(stage, driver, client, adversary, seconds, seed)
+        told, hung, leaked = act(_Part(stage, driver, client, seconds, seed), adversary)
         stage.settle()
         wait_until(lambda: stage.dangling(witness) == 0, seconds=5)
         where = (stage.name, driver, client)
@@ -117,9 +125,9 @@ def play(stage: Stage, driver: str, client: str, *, seconds: float, seed: int) -
         witness.dispose()
 
 
-def _play_sync(
-    stage: Stage, driver: str, client: str, adversary: Adversary, seconds: float, seed: int
-) -> tuple[dict[str, Verdict], int, int]:
+def _play_sync(part: _Part, adversary: Adversary) -> tuple[dict[str, Verdict], int, int]:
+    stage, driver, client, seconds, seed = part
+
     engines = stage.engines(driver, is_naive=client == "naive")
     turn = itertools.cycle(engines)
     acting = CLIENTS[client](lambda: Session(next(turn)), None)
@@ -146,9 +154,9 @@ def _play_sync(
     return told, hung, leaked
 
 
-def _play_async(
-    stage: Stage, driver: str, client: str, adversary: Adversary, seconds: float, seed: int
-) -> tuple[dict[str, Verdict], int, int]:
+def _play_async(part: _Part, adversary: Adversary) -> tuple[dict[str, Verdict], int, int]:
+    stage, driver, client, seconds, seed = part
+
     async def scenario() -> tuple[dict[str, Verdict], int, int]:
         engines = stage.async_engines(driver, is_naive=client == "naive")
         turn = itertools.cycle(engines)

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from tests.servers.proxy import TcpProxy, Verdict, on_commit
+from tests.servers.proxy import TcpProxy, Verdict, on_commit, pass_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +103,8 @@ class Stage(ABC):
     def settle(self) -> None:
         """Let everything pass again, and wait until every server answers."""
         for proxy in self.proxies:
-            proxy.resume()
+            proxy.on_client = pass_all
+            proxy.cut()  # a COMMIT may be hanging
             proxy.accept()
 
     def witness(self) -> Engine:
@@ -124,11 +125,12 @@ class Stage(ABC):
             self._tune(engine.sync_engine, is_naive=is_naive)
         return made
 
+    def _tune(self, engine: Engine, *, is_naive: bool) -> None:
+        if engine.dialect.name == "sqlite" and not is_naive:  # who knows nothing of the driver's default
+            sqlite_begins(engine)
+
     def _options(self) -> dict[str, Any]:
         return {**_POOL, **({"isolation_level": self.isolation_level} if self.isolation_level else {})}
-
-    def _tune(self, engine: Engine, *, is_naive: bool) -> None:
-        """Set what this engine's documentation recommends."""
 
     def proxied(self, stack: contextlib.ExitStack, port: int) -> None:
         """Put a proxy in front of a server."""
@@ -152,8 +154,8 @@ class Stage(ABC):
         self._on_commit(verdict)
         time.sleep(_HANG_SECONDS)
         for proxy in self.proxies:
+            proxy.on_client = pass_all  # first: what came after the cut would hang for ever
             proxy.cut()
-            proxy.resume()
 
     def _cut(self) -> None:
         for proxy in self.proxies:
@@ -192,10 +194,6 @@ class SQLite(Stage):
         except Exception:  # noqa: BLE001 - whoever holds a lock has a transaction
             return 1
         return 0
-
-    def _tune(self, engine: Engine, *, is_naive: bool) -> None:
-        if not is_naive:  # who knows nothing of the driver's default
-            sqlite_begins(engine)
 
     def _lock(self) -> None:
         with contextlib.suppress(Exception), self._locker.begin():
