@@ -116,3 +116,17 @@ def test_every_error_has_a_row_with_its_cure(name: str) -> None:
 @pytest.mark.parametrize("name", session_aware.__all__)
 def test_every_public_name_is_shown(name: str) -> None:
     assert re.search(rf"\b{name}\b", README)
+
+
+def test_plugin_reports_the_marked_lines_and_no_other(tmp_path: Path) -> None:
+    (example,) = (fence.code for fence in FENCES if fence.language == "py")
+    file = tmp_path / "example.py"
+    file.write_text(example, encoding="utf-8")
+    config = tmp_path / "mypy.ini"
+    config.write_text("[mypy]\nstrict = true\nplugins = session_aware.mypy_plugin\n", encoding="utf-8")
+    command = [sys.executable, "-m", "mypy", "--config-file", str(config), "--cache-dir", str(tmp_path / "cache"), file.name]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, check=False, text=True, timeout=300)
+    assert done.stderr == ""
+    reported = re.findall(r"^example\.py:(\d+): error: .*\[([\w-]+)\]$", done.stdout, re.MULTILINE)
+    marks = enumerate((re.search(r"# error: \[([\w-]+)\]$", line) for line in example.splitlines()), start=1)
+    assert [(int(line), code) for line, code in reported] == [(number, mark[1]) for number, mark in marks if mark]
