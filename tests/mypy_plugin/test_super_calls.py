@@ -38,7 +38,7 @@ def test_overloads_generics_and_inheritance_are_followed(project: Project) -> No
         class Users(Repository[str]):
             def load(self, *, session: Session = NEW_SESSION) -> str:
                 self.get("a")  # E: session-not-passed
-                self.mixed(1)  # E: session-not-passed
+                self.mixed(1)
                 self.mixed("a")
                 self.either(1)
                 self.chain()  # E: session-not-passed
@@ -125,6 +125,44 @@ def test_super_calls_are_found_in_the_tree(project: Project) -> None:
                 return super().open("ann")
             def untyped(self, session=None):  # E: session-positional, no-untyped-def
                 return super().open("ann")
+        """,
+    )
+    project.verify()
+
+
+def test_findings_leave_the_choice_of_overloads_alone(project: Project) -> None:
+    project.write(
+        "overloads.py",
+        """
+        from typing import Literal, assert_type
+
+        class Accounts(SessionAwareService):
+            def open(self, owner: str, *, session: Session = NEW_SESSION) -> int:
+                return 1
+
+        @overload
+        def many(*, a: int, session: Session = NEW_SESSION, flag: Literal[True] = True) -> int: ...
+        @overload
+        def many(*, a: int, session: Session = NEW_SESSION, flag: Literal[False]) -> str: ...
+        @auto_session_func
+        def many(*, a: int, session: Session = NEW_SESSION, flag: bool = True) -> Any: ...
+
+        @overload
+        def takes(a: int, b: int) -> int: ...
+        @overload
+        def takes(a: int, b: str) -> str: ...
+        def takes(a: Any, b: Any) -> Any: ...
+
+        def use(accounts: Accounts, session: Session) -> None:
+            assert_type(many(a=1), int)  # E: session-not-passed
+            assert_type(many(a=1, flag=False), str)  # E: session-not-passed
+            int(accounts.open("ann"))  # E: session-not-passed
+            assert_type(takes(accounts.open("ann"), "x"), str)  # E: session-not-passed
+            assert_type(takes(1, many(a=1, flag=False)), str)  # E: session-not-passed
+            max(accounts.open("ann"), 1)  # E: session-not-passed
+            dict(a=accounts.open("ann"))  # E: session-not-passed
+            sum([accounts.open("ann") for _ in "ab"])  # E: session-not-passed
+            print(sorted([accounts.open("ann")]), sum(accounts.open("ann") for _ in "ab"))  # E: session-not-passed
         """,
     )
     project.verify()

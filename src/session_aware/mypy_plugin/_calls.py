@@ -13,10 +13,12 @@ from session_aware.mypy_plugin._scope import session_in_scope
 
 if TYPE_CHECKING:
     from mypy.nodes import SymbolNode
-    from mypy.plugin import FunctionContext, MethodContext
-    from mypy.types import Type
+    from mypy.plugin import FunctionSigContext, MethodSigContext
+    from mypy.types import FunctionLike
 
     from session_aware.mypy_plugin._annotations import SessionType
+
+    Call = FunctionSigContext | MethodSigContext
 
 __all__ = ["aware_symbol", "check_call", "check_local_call", "message"]
 
@@ -28,25 +30,35 @@ def aware_symbol(node: SymbolNode | None) -> SessionType | None:
     return aware_session(node.var.type) if isinstance(node, Decorator) else None
 
 
-def check_call(ctx: FunctionContext | MethodContext, callee: str, wanted: SessionType) -> Type:
-    """Report the call if it leaves the session out and one could be passed. Its type stays what it is."""
-    if NAME not in ctx.callee_arg_names or ctx.arg_types[ctx.callee_arg_names.index(NAME)]:
-        return ctx.default_return_type
-    if isinstance(ctx.api, TypeChecker) and isinstance(ctx.context, CallExpr):
+def check_call(ctx: Call, callee: str, wanted: SessionType) -> FunctionLike:
+    """Report the call if it leaves the session out and one could be passed. The signature stays what it is."""
+    names = ctx.default_signature.arg_names
+    is_passed = NAME not in names or bool(ctx.args[names.index(NAME)])
+    if not is_passed and isinstance(ctx.context, CallExpr) and isinstance(ctx.api, TypeChecker) and not _is_tried(ctx.api):
         found = session_in_scope(ctx.api.scope.stack, ctx.context, wanted)
         if found is not None:
             ctx.api.fail(message(callee, found), ctx.context, code=_codes.NOT_PASSED)
-    return ctx.default_return_type
+    return ctx.default_signature
 
 
-def check_local_call(ctx: FunctionContext | MethodContext) -> Type:
+def _is_tried(checker: TypeChecker) -> bool:
+    """Say whether mypy only tries the call, as an argument of an overload: an error would rule the overload out.
+
+    mypy has looked at such an argument by itself before, so nothing is lost. ``prefer_simple_messages`` is the public way to
+    ask, but since mypy 2 it looks at the innermost watcher alone, and each call has one of its own.
+    """
+    watchers = getattr(checker.msg.errors, "_watchers", ())
+    return any(watcher._filter is True and watcher._filtered is None for watcher in watchers)  # noqa: SLF001 - see above
+
+
+def check_local_call(ctx: Call) -> FunctionLike:
     """Do the same for a local name, ``rename = accounts.rename`` or a nested function, to which only the call leads."""
     call = ctx.context
     if isinstance(call, CallExpr) and isinstance(call.callee, NameExpr):
         wanted = aware_symbol(call.callee.node)
         if wanted is not None:
             return check_call(ctx, call.callee.name, wanted)
-    return ctx.default_return_type
+    return ctx.default_signature
 
 
 def message(callee: str, session: str) -> str:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
     from mypy.nodes import SymbolNode
     from mypy.plugin import ClassDefContext, FunctionContext, MethodContext, ReportConfigContext
-    from mypy.types import Type
+    from mypy.types import FunctionLike, Type
+
+    from session_aware.mypy_plugin._calls import Call
 
 __all__ = ["SessionAwarePlugin"]
 
@@ -56,8 +58,12 @@ def _unchanged(_ctx: ClassDefContext) -> None:
     """Leave a class as it is."""
 
 
-def _default(ctx: FunctionContext | MethodContext) -> Type:
+def _default_type(ctx: FunctionContext | MethodContext) -> Type:
     return ctx.default_return_type
+
+
+def _default_signature(ctx: Call) -> FunctionLike:
+    return ctx.default_signature
 
 
 def _abstains(otherwise: Callable[[C], R]) -> Callable[[_Find[P, C, R]], _Find[P, C, R]]:
@@ -109,26 +115,32 @@ class SessionAwarePlugin(Plugin):
             node = target.type if isinstance(target, Instance) else None
         return visit_service if isinstance(node, TypeInfo) and is_service(node) else None
 
-    @_abstains(_default)
+    @_abstains(_default_type)
     def get_function_hook(self, fullname: str) -> Callable[[FunctionContext | MethodContext], Type] | None:
-        """Look at the uses of the decorator, and at the calls of session-aware functions and local names."""
-        if fullname == _DECORATOR:
-            return visit_decorated
-        if "." not in fullname:
-            return check_local_call
-        return self._call(self._node(fullname), fullname)
+        """Look at the uses of the decorator."""
+        return visit_decorated if fullname == _DECORATOR else None
 
-    @_abstains(_default)
+    @_abstains(_default_type)
     def get_method_hook(self, fullname: str) -> Callable[[FunctionContext | MethodContext], Type] | None:
-        """Look at the uses of the decorator with options, and at the calls of session-aware methods."""
-        if fullname in _DECORATORS_WITH_OPTIONS:
-            return visit_decorated
+        """Look at the uses of the decorator with options."""
+        return visit_decorated if fullname in _DECORATORS_WITH_OPTIONS else None
+
+    # Calls are looked at where mypy asks for the signature. Where it asks for the result it is trying overloads.
+
+    @_abstains(_default_signature)
+    def get_function_signature_hook(self, fullname: str) -> Callable[[Call], FunctionLike] | None:
+        """Look at the calls of session-aware functions and local names."""
+        return self._call(self._node(fullname), fullname) if "." in fullname else check_local_call
+
+    @_abstains(_default_signature)
+    def get_method_signature_hook(self, fullname: str) -> Callable[[Call], FunctionLike] | None:
+        """Look at the calls of session-aware methods."""
         owner, _, name = fullname.rpartition(".")
         info = self._node(owner)
         symbol = info.get(name) if isinstance(info, TypeInfo) else None
         return None if symbol is None else self._call(symbol.node, fullname)
 
-    def _call(self, node: SymbolNode | None, fullname: str) -> Callable[[FunctionContext | MethodContext], Type] | None:
+    def _call(self, node: SymbolNode | None, fullname: str) -> Callable[[Call], FunctionLike] | None:
         wanted = aware_symbol(node)
         return None if wanted is None else partial(check_call, callee=".".join(fullname.split(".")[-2:]), wanted=wanted)
 

@@ -96,17 +96,19 @@ def optional_for_callers(typ: Type) -> Type:
 def aware_session(typ: Type | None) -> SessionType | None:
     """Return the session that calls may leave out: keyword-only, optional and not None, which shows in the signature alone.
 
-    Of overloads all those that name a session must agree, since it is not known here which one a call takes.
+    All overloads must agree, since it is not known here which one a call takes.
     """
     proper = get_proper_type(typ)
     if not isinstance(proper, FunctionLike):
         return None
-    found = [_aware(item) for item in proper.items if NAME in item.arg_names]
+    found = [_aware(item) for item in proper.items]
     is_one = len({session.info if session else None for session in found}) == 1
     return found[0] if is_one else None
 
 
 def _aware(signature: CallableType) -> SessionType | None:
+    if NAME not in signature.arg_names:
+        return None
     index = signature.arg_names.index(NAME)
     if signature.arg_kinds[index] is not ARG_NAMED_OPT:
         return None
