@@ -55,8 +55,8 @@ class FailedStatement:
         self.savepoints = savepoints
 
 
-_owners: dict[Connection, Owner] = {}  # not weak, which costs more than the rest: ``unwatch`` comes whatever happens
-
+# The owner of a connection stands in the connection's own dictionary: a registry would keep a unit that nobody ends, such as
+# one whose event loop is gone, for ever, and a weak one costs more than the rest.
 # MySQL and MariaDB end the whole transaction at these, savepoints included (Source: FAULTS; MySQL error reference).
 _ENDS_TRANSACTION: Final = frozenset({1213, 1020})
 
@@ -64,18 +64,22 @@ _ENDS_TRANSACTION: Final = frozenset({1213, 1020})
 def watch(connection: Connection, owner: Owner) -> None:
     """Tell ``owner`` of the statement errors on its session's connection; remember the transaction that runs there."""
     if connection not in owner.begun:
-        owner.begun[connection] = connection.get_transaction(), _owners.get(connection)
-        _owners[connection] = owner
+        owner.begun[connection] = connection.get_transaction(), vars(connection).get(INFO_KEY)
+        vars(connection)[INFO_KEY] = owner
 
 
 def unwatch(owner: Owner) -> None:
     """Give the connections back to who had them before: sessions bound to one ``Connection`` share it."""
     for connection, (_, before) in owner.begun.items():
         if before is not None and not before.is_ending:
-            _owners[connection] = before
-        elif _owners.get(connection) is owner:
-            del _owners[connection]
+            vars(connection)[INFO_KEY] = before
+        elif vars(connection).get(INFO_KEY) is owner:
+            del vars(connection)[INFO_KEY]
     owner.begun.clear()
+
+
+def _watcher(connection: Connection) -> Owner | None:
+    return vars(connection).get(INFO_KEY)
 
 
 def _owner(session: Session) -> Owner | None:
@@ -90,7 +94,7 @@ def _remember_connection(session: Session, _transaction: SessionTransaction, con
 
 @event.listens_for(Engine, "handle_error")
 def _remember_failure(context: ExceptionContext) -> None:
-    if context.connection is None or (owner := _owners.get(context.connection)) is None:
+    if context.connection is None or (owner := _watcher(context.connection)) is None:
         return
     if context.execution_context is None and context.statement is not None and not context.is_disconnect:
         return  # a wrong parameter, found before anything was sent
@@ -140,7 +144,7 @@ def _forget_healed(session: Session, ended: SessionTransaction) -> None:
 
 
 def _forget_healed_by_connection(connection: Connection, _name: str, _context: object) -> None:
-    owner, savepoint = _owners.get(connection), connection.get_nested_transaction()
+    owner, savepoint = _watcher(connection), connection.get_nested_transaction()
     if owner is not None and savepoint is not None:
         _forget(owner, savepoint)
 
