@@ -30,6 +30,8 @@ __all__ = ["Owned"]
 
 _NOT_CLOSED: Final = "%s: %s, but its session could not be closed; its connection was invalidated"
 
+_AND_UNDONE: Final = ", and the database rolls back what it had begun"
+
 
 class Owned:
     """A unit that owns its session: begin, commit or roll back, close.
@@ -200,7 +202,7 @@ class Owned:
         if failure is not None and not self.is_committed:
             error.add_note(
                 f"session-aware: rolling back {self.name} failed as well ({type(failure).__name__}: {failure}); its "
-                "connection was invalidated, and the database rolls back what it had begun."
+                f"connection was invalidated{_AND_UNDONE if self.outcome == 'rolled back' else ''}."
             )
 
     def _report(self, error: BaseException | None) -> None:

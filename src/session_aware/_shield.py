@@ -14,6 +14,9 @@ __all__ = ["GRACE_SECONDS", "shielded"]
 GRACE_SECONDS: Final = 10.0
 """How long a cancelled task waits for its COMMIT, ROLLBACK or close to finish before it gives the connection up."""
 
+GIVE_UP_SECONDS: Final = 3.0
+"""How long giving the connection up may take: SQLAlchemy lets asyncpg say goodbye for 2 s."""
+
 
 async def shielded(work: Coroutine[Any, Any, None]) -> None:
     """Wait for ``work`` even when cancelled, then raise the cancellation.
@@ -40,6 +43,8 @@ async def _finish(task: asyncio.Future[None], cancelled: asyncio.CancelledError)
     if not task.done():
         task.cancel()
         task.add_done_callback(_consume)
+        with contextlib.suppress(asyncio.CancelledError):  # before it is over the session cannot be closed
+            await asyncio.wait((task,), timeout=GIVE_UP_SECONDS)
         cancelled.add_note(
             f"session-aware: the database did not answer within {GRACE_SECONDS:g} s of the cancellation; the connection was "
             "given up."

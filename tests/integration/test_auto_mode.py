@@ -478,17 +478,21 @@ def test_units_leave_nothing_in_memory(work: Work, database: SyncDatabase, owner
             pass
     gc.collect()
     assert [reference() for reference in left] == [None] * 3
-    assert len(_hooks._owners) == 0
     assert database.recorder.events
 
 
 def test_statement_error_leaves_nothing_in_memory(work: Work) -> None:
-    before = len(_hooks._owners)
+    left: list[weakref.ref[Any]] = []
+
+    def body(session: Session) -> None:
+        left.append(weakref.ref(session.connection()))
+        session.execute(text("no statement"))
+
     for _ in range(3):
         with pytest.raises(exc.DBAPIError):
-            work.run(lambda session: session.execute(text("no statement")))
+            work.run(body)
     gc.collect()
-    assert len(_hooks._owners) == before
+    assert [reference() for reference in left] == [None] * 3
 
 
 def test_session_is_not_touched_by_the_library_if_no_unit_owns_it(database: SyncDatabase) -> None:
