@@ -43,6 +43,7 @@ LOST: Final[frozenset[Code]] = frozenset({
     "53300",  # too many connections
     2002, 2003, 2006, 2013,  # MySQL: cannot connect, gone away, lost
     1040, 1226,  # MySQL: too many connections (D), the user's limit
+    1927,  # MariaDB: the connection was killed; not flagged by SQLAlchemy
     5066,  # OceanBase: not flagged by SQLAlchemy
     "grpc:UNAVAILABLE",  # Spanner (D)
 })  # fmt: skip
@@ -73,6 +74,8 @@ def code_of(error: BaseException) -> Code:
     for state in (getattr(original, "sqlstate", None), getattr(original, "pgcode", None)):
         if isinstance(state, str) and len(state) == _SQLSTATE_LENGTH:
             return state
+    if type(original).__name__ == "RetryAborted":  # Spanner's driver, after attempts of its own; it has no attribute
+        return "grpc:ABORTED"
     status = getattr(getattr(original, "__cause__", None) or original, "grpc_status_code", None)
     return None if status is None else f"grpc:{getattr(status, 'name', status)}"
 
