@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import asyncpg
 import psycopg.errors
 import pytest
-from sqlalchemy import create_engine, exc
+from sqlalchemy import exc
 from sqlalchemy.engine import make_url
 
 from session_aware import CommitOutcomeUnknown, PoisonedTransactionError, is_transient

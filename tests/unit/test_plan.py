@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from session_aware import PolicyConflictError, Propagation, PropagationError, SessionPolicy
-from session_aware._plan import Plan, check_isolation_level, plan
+from session_aware._plan import Plan, check_isolation_level, looks_at_given, plan
 
 REFUSED = None
 
@@ -71,3 +71,13 @@ def test_level_that_is_kept_is_no_conflict(wanted: str | None, actual: str) -> N
 def test_level_that_would_be_ignored_is_a_conflict(wanted: str, actual: str) -> None:
     with pytest.raises(PolicyConflictError):
         check_isolation_level(wanted, actual, name="Accounts.open")
+
+
+@pytest.mark.parametrize("isolation_level", [None, "SERIALIZABLE"])
+@pytest.mark.parametrize("propagation", [None, *Propagation])
+def test_only_levels_savepoints_and_refusals_look_at_a_given_session(
+    propagation: Propagation | None, isolation_level: str | None
+) -> None:
+    policy = SessionPolicy(propagation=propagation, isolation_level=isolation_level)
+    expected = isolation_level is not None or propagation in {Propagation.NESTED, Propagation.REQUIRES_NEW}
+    assert looks_at_given(policy) is expected
