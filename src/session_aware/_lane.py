@@ -10,7 +10,7 @@ the text of the lane is
     def bind(ask, method, new_session, planned):
         def lane(self, account_id, owner, *, session):
             if session is None or session is new_session or planned:
-                return ask(self)(account_id, owner, session=session)
+                return ask(self, None)(account_id, owner, session=session)
             return method(self, account_id, owner, session=session)
 
 Given a session, it calls the method. Otherwise it asks the wrapper (``ask`` binds it), which decides and carries out as for
@@ -60,7 +60,7 @@ class Binding(enum.Enum):
     """How the wrapper behind a lane is bound: the value is the text that asks it."""
 
     FUNCTION = "{ask}({all})"
-    INSTANCE = "{ask}({first})({rest})"
+    INSTANCE = "{ask}({first}, None)({rest})"  # wrapt 1 wants the owner too
     CLASS = "{ask}(None, {first})({rest})"
     OWNER = "{ask}(None, {owner})({all})"  # a static method that is passed the class it was reached through
 
