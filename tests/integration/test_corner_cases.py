@@ -202,13 +202,15 @@ def test_savepoint_of_a_connection_whose_unit_is_over_is_no_ones_business(databa
     with database.engine.connect() as connection, connection.begin():
 
         class Here(Accounts, session_factory=sessionmaker(connection, join_transaction_mode="create_savepoint")):
-            """Runs in a test's own transaction."""
+            def heals(self, *, session: Session = NEW_SESSION) -> None:
+                with suppress(exc.DBAPIError), session.connection().begin_nested():
+                    session.execute(text("SELECT nothing FROM nowhere"))
 
-        Here().open("ann")
+        Here().heals()
         connection.begin_nested().rollback()
     assert database.recorder.transactions == [
         "BEGIN",
-        *("SAVEPOINT", "RELEASE"),
+        *("SAVEPOINT", "SAVEPOINT", "ROLLBACK TO", "RELEASE"),
         *("SAVEPOINT", "ROLLBACK TO"),
         "COMMIT",
     ]

@@ -9,11 +9,13 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclo
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from session_aware import NEW_SESSION, Propagation, SessionAwareError, auto_session_func
 from tests.databases import AsyncDatabase, SyncDatabase
+from tests.ledger import Account
 from tests.services import JOINED, NOTHING, OWNED, UNDONE, Accounts, AsyncAccounts, Failure, aadd, add
 
 
@@ -252,6 +254,45 @@ def test_async_stream_that_is_closed_early_is_rolled_back(astreams: AsyncStreams
     async_database.run(scenario())
     assert async_database.recorder.events == UNDONE
     assert async_database.owners() == []
+
+
+def test_early_close_runs_the_rest_of_the_body_in_its_transaction(database: SyncDatabase) -> None:
+    seen: list[str] = []
+
+    class Here(Streams, session_factory=database.maker):
+        def cleaning(self, *, session: Session = NEW_SESSION) -> Generator[str, None, None]:
+            try:
+                yield add(session, "ann").owner
+            finally:
+                seen.extend(session.scalars(select(Account.owner)))
+
+    stream = Here().cleaning()
+    next(stream)
+    stream.close()
+    assert seen == ["ann"]
+    assert database.recorder.events == UNDONE
+
+
+def test_early_close_of_an_async_stream_runs_the_rest_of_the_body_in_its_transaction(
+    async_database: AsyncDatabase,
+) -> None:
+    seen: list[str] = []
+
+    class Here(AsyncStreams, async_session_factory=async_database.maker):
+        async def cleaning(self, *, session: AsyncSession = NEW_SESSION) -> AsyncGenerator[str, None]:
+            try:
+                yield (await aadd(session, "ann")).owner
+            finally:
+                seen.extend(await session.scalars(select(Account.owner)))
+
+    async def scenario() -> None:
+        stream = Here().cleaning()
+        await anext(stream)
+        await stream.aclose()
+        assert seen == ["ann"]
+
+    async_database.run(scenario())
+    assert async_database.recorder.events == UNDONE
 
 
 def test_async_stream_left_by_break_is_rolled_back_by_the_loop(
