@@ -53,12 +53,10 @@ def _is_tried(checker: TypeChecker) -> bool:
 
 def check_local_call(ctx: Call) -> FunctionLike:
     """Do the same for a local name, ``rename = accounts.rename`` or a nested function, to which only the call leads."""
-    call = ctx.context
-    if isinstance(call, CallExpr) and isinstance(call.callee, NameExpr):
-        wanted = aware_symbol(call.callee.node)
-        if wanted is not None:
-            return check_call(ctx, call.callee.name, wanted)
-    return ctx.default_signature
+    called = ctx.context.callee if isinstance(ctx.context, CallExpr) else None
+    name, node = (called.name, called.node) if isinstance(called, NameExpr) else ("", None)
+    wanted = aware_symbol(node)
+    return ctx.default_signature if wanted is None else check_call(ctx, name, wanted)
 
 
 def message(callee: str, session: str) -> str:
