@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,10 @@ from sqlalchemy import create_engine, delete
 from session_aware import _configuration, _factory, _marker, _policy
 from tests.databases import AsyncDatabase, Databases, SyncDatabase, sqlite_engine
 from tests.ledger import Base
+from tests.servers.galera import Galera
+from tests.servers.galera import missing as galera_missing
+from tests.servers.mariadb import MariaDB
+from tests.servers.mariadb import missing as mariadb_missing
 from tests.servers.postgresql import PostgreSQL, missing
 
 if TYPE_CHECKING:
@@ -28,6 +33,29 @@ def postgresql() -> Iterator[PostgreSQL]:
     bounds = {"lock_timeout": "5s", "statement_timeout": "20s", "idle_in_transaction_session_timeout": "30s"}
     with PostgreSQL(settings=bounds) as server:
         yield server
+
+
+def _need(problem: str | None) -> None:
+    """Skip where a server of the distribution's packages is not installed, but never in CI."""
+    if problem is not None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(problem)
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """One MariaDB for the session, where its package is installed."""
+    _need(mariadb_missing())
+    with MariaDB(settings={"innodb-lock-wait-timeout": 2}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def galera() -> Iterator[Galera]:
+    """One cluster for the session, where its packages are installed."""
+    _need(galera_missing())
+    missed = {"evs.keepalive_period": "PT0.3S", "evs.suspect_timeout": "PT1S", "evs.inactive_timeout": "PT3S"}
+    with Galera(settings={"innodb-lock-wait-timeout": 2, "wsrep-sync-wait": 1}, provider=missed) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ForeignKey
+from sqlalchemy import ForeignKey, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 __all__ = ["Account", "Base", "Entry"]
@@ -18,7 +18,7 @@ class Account(Base):
     __tablename__ = "account"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    owner: Mapped[str] = mapped_column(unique=True)
+    owner: Mapped[str] = mapped_column(String(50), unique=True)  # MariaDB wants a length
     balance: Mapped[int] = mapped_column(default=0)
 
 

@@ -55,6 +55,9 @@ CONSTRAINT_CLASS: Final = "23"
 # A write where only reading is possible: a hot standby, a READ ONLY transaction, a read-only server or file.
 ROUTING: Final[frozenset[Code]] = frozenset({"25006", 1290, 1792, "sqlite:8"})
 
+# MySQL: no such savepoint. After a deadlock in a savepoint its ROLLBACK TO fails so; the deadlock stands in the context.
+_SAVEPOINT_GONE: Final = 1305
+
 _SOCKET: Final = frozenset(
     {errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EPIPE, None}
 )
@@ -104,7 +107,9 @@ def is_transient(exc: BaseException) -> bool:
         return exc.__cause__ is not None and is_transient(exc.__cause__)
     if not isinstance(exc, Exception):
         return False
-    if (code := code_of(exc)) is not None and code in ABORTED | ABORTED_IN_BODY | LOST:
+    if (code := code_of(exc)) == _SAVEPOINT_GONE:
+        return exc.__context__ is not None and is_transient(exc.__context__)
+    if code is not None and code in ABORTED | ABORTED_IN_BODY | LOST:
         return True
     return getattr(exc, "connection_invalidated", False) is True or _is_pool_timeout(exc) or _is_socket_error(exc)
 

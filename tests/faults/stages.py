@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["DRIVERS", "STAGES"]
 
 _KILLABLE = "SELECT id FROM information_schema.processlist WHERE user = 'root' AND id <> connection_id()"
+_BOUNDED = {"innodb-lock-wait-timeout": 10}  # from 50 s, which is longer than a worker may take
 _DANGLING = {
     "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'",
     "mariadb": "SELECT count(*) FROM information_schema.innodb_trx",
@@ -64,7 +65,7 @@ class MariaDBStage(Stage):
     name = "mariadb"
 
     def _start(self, stack: contextlib.ExitStack) -> None:
-        self._server = stack.enter_context(MariaDB())
+        self._server = stack.enter_context(MariaDB(settings=_BOUNDED))
         self.proxied(stack, self._server.port)
 
     def urls(self, driver: str) -> list[str]:
@@ -96,7 +97,7 @@ class GaleraStage(Stage):
     def _start(self, stack: contextlib.ExitStack) -> None:
         # From 5 s and 15 s: a node that was killed is missed soon, so that commits do not hang for most of a round.
         missed = {"evs.keepalive_period": "PT0.3S", "evs.suspect_timeout": "PT1S", "evs.inactive_timeout": "PT3S"}
-        self._nodes = stack.enter_context(Galera(provider=missed)).nodes
+        self._nodes = stack.enter_context(Galera(provider=missed, settings=_BOUNDED)).nodes
         self._turn = itertools.cycle(self._nodes[1:])
         for node in self._nodes:
             self.proxied(stack, node.port)

@@ -323,3 +323,13 @@ def test_poisoned_transaction_is_as_transient_as_what_was_swallowed() -> None:
     assert is_transient(poisoned)
     poisoned.__cause__ = ValueError()
     assert not is_transient(poisoned)
+
+
+def test_lost_savepoint_is_as_transient_as_what_ended_the_transaction() -> None:
+    gone = wrapped("mysql+pymysql://", mysql_error("pymysql.err", 1305))
+    assert not is_transient(gone)
+    gone.__context__ = mysql_error("pymysql.err", 1305)
+    gone.__context__.__context__ = deadlock()
+    assert is_transient(gone)
+    gone.__context__.__context__ = ValueError()
+    assert not is_transient(gone)

@@ -1,0 +1,195 @@
+"""The logger, the observer, and ``session.info``: one record for each owned unit, and free when nobody listens."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from session_aware import NEW_SESSION, Retry, SessionAwareService, UnitRecord, auto_session_ctx, configure
+from tests.databases import AsyncDatabase, SyncDatabase
+from tests.services import Failure, aadd, add
+
+CONFLICT = text("DO $$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '40001'; END $$")
+
+
+class Work(SessionAwareService):
+    def open(self, owner: str, *, is_commit: bool = True, session: Session = NEW_SESSION) -> None:
+        add(session, owner)
+
+    def stream(self, *, session: Session = NEW_SESSION) -> Iterator[int]:
+        yield from (1, 2)
+
+    def fail(self, times: list[int], *, session: Session = NEW_SESSION) -> None:
+        if times and times.pop():
+            session.execute(CONFLICT)
+
+    async def aopen(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> None:
+        await aadd(session, owner)
+
+    async def afail(self, times: list[int], *, session: AsyncSession = NEW_SESSION) -> None:
+        if times and times.pop():
+            await session.execute(CONFLICT)
+
+
+def work_on(database: SyncDatabase | AsyncDatabase) -> Work:
+    made = Work()
+    if isinstance(database, AsyncDatabase):
+        made.async_session_factory = database.maker
+    else:
+        made.session_factory = database.maker
+    return made
+
+
+@pytest.fixture
+def records() -> list[UnitRecord]:
+    seen: list[UnitRecord] = []
+    configure(observer=seen.append)
+    return seen
+
+
+def short(records: list[UnitRecord]) -> list[tuple[str, str, int]]:
+    return [(record.name, record.outcome, record.attempts) for record in records]
+
+
+def test_observer_hears_of_each_owned_unit(database: SyncDatabase, records: list[UnitRecord]) -> None:
+    work = work_on(database)
+    began = time.perf_counter()
+    work.open("ann")
+    with pytest.raises(Failure) as caught:
+        work.open("bad")
+    work.open("dry", is_commit=False)
+    list(work.stream())
+    took = time.perf_counter() - began
+    assert short(records) == [
+        ("Work.open", "committed", 1),
+        ("Work.open", "rolled back", 1),
+        ("Work.open", "rolled back", 1),
+        ("Work.stream", "committed", 1),
+    ]
+    assert [record.error for record in records] == [None, caught.value, None, None]
+    assert 0 < sum(record.seconds for record in records) <= took
+
+
+def test_observer_hears_of_each_owned_async_unit(async_database: AsyncDatabase, records: list[UnitRecord]) -> None:
+    work = work_on(async_database)
+    async_database.run(work.aopen("ann"))
+    with pytest.raises(Failure) as caught:
+        async_database.run(work.aopen("bad"))
+    assert short(records) == [("Work.aopen", "committed", 1), ("Work.aopen", "rolled back", 1)]
+    assert records[1].error is caught.value
+
+
+def test_observer_hears_of_blocks_and_read_only_units(sqlite: SyncDatabase, records: list[UnitRecord]) -> None:
+    with auto_session_ctx(session_factory=sqlite.maker):
+        pass
+    with auto_session_ctx(session_factory=sqlite.maker, read_only=True):
+        pass
+    assert [record.outcome for record in records] == ["committed", "rolled back"]
+
+
+def test_observer_hears_of_all_attempts_at_once(postgres: SyncDatabase, records: list[UnitRecord]) -> None:
+    configure(retry=Retry(wait_initial=0, wait_max=0))
+    work = work_on(postgres)
+    work.fail([0, 1, 1])
+    with pytest.raises(DBAPIError) as caught:
+        work.fail([1, 1, 1])
+    assert short(records) == [("Work.fail", "committed", 3), ("Work.fail", "rolled back", 3)]
+    assert [record.error for record in records] == [None, caught.value]
+
+
+def test_observer_hears_of_all_async_attempts_at_once(async_postgres: AsyncDatabase, records: list[UnitRecord]) -> None:
+    configure(retry=Retry(wait_initial=0, wait_max=0))
+    work = work_on(async_postgres)
+    async_postgres.run(work.afail([0, 1, 1]))
+    assert short(records) == [("Work.afail", "committed", 3)]
+
+
+def test_retried_dry_run_is_rolled_back(sqlite: SyncDatabase, records: list[UnitRecord]) -> None:
+    configure(retry=Retry())
+    work_on(sqlite).open("ann", is_commit=False)
+    assert short(records) == [("Work.open", "rolled back", 1)]
+
+
+def test_given_session_is_nobodys_unit(sqlite: SyncDatabase, records: list[UnitRecord]) -> None:
+    with sqlite.maker.begin() as session:
+        work_on(sqlite).open("ann", session=session)
+    assert records == []
+
+
+def test_error_of_the_observer_goes_no_further(sqlite: SyncDatabase, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_: UnitRecord) -> None:
+        raise Failure
+
+    configure(observer=fail)
+    work_on(sqlite).open("ann")
+    assert sqlite.owners() == ["ann"]
+    [record] = caplog.records
+    assert record.getMessage().startswith("the observer failed on UnitRecord(name='Work.open', outcome='committed', attempts=1, ")
+    assert record.name == "session_aware"
+    assert record.levelno == logging.ERROR
+
+
+def test_logger_tells_of_each_unit_at_debug(postgres: SyncDatabase, caplog: pytest.LogCaptureFixture) -> None:
+    configure(retry=Retry(wait_initial=0, wait_max=0))
+    with caplog.at_level(logging.DEBUG, "session_aware"):
+        work_on(postgres).fail([0, 1])
+    first, last = caplog.messages
+    assert first == "Work.fail: attempt 1 failed with OperationalError"
+    assert last.startswith("Work.fail: committed, attempts 2, ")
+    assert last.endswith(" s")
+
+
+def test_nobody_asks_the_clock_when_nobody_listens(sqlite: SyncDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked() -> float:
+        pytest.fail("asked for the time")
+
+    monkeypatch.setattr("session_aware._observe.time.perf_counter", asked)
+    work_on(sqlite).open("ann")
+
+
+def test_observer_set_while_a_unit_runs_hears_of_the_next(sqlite: SyncDatabase) -> None:
+    seen: list[UnitRecord] = []
+    with auto_session_ctx(session_factory=sqlite.maker):
+        configure(observer=seen.append)
+    assert seen == []
+    work_on(sqlite).open("ann")
+    assert len(seen) == 1
+
+
+def test_observer_taken_back_while_a_unit_runs_hears_nothing(sqlite: SyncDatabase) -> None:
+    seen: list[UnitRecord] = []
+    configure(observer=seen.append)
+    with auto_session_ctx(session_factory=sqlite.maker):
+        configure(observer=None)
+    assert seen == []
+
+
+def test_record_is_frozen() -> None:
+    record = UnitRecord(name="x", outcome="unknown", attempts=1, seconds=0.1, error=None)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        record.name = "y"  # type: ignore[misc] # this is the point
+
+
+def test_session_info_names_the_unit_for_users_own_events(database: SyncDatabase) -> None:
+    names: list[Any] = []
+
+    def listen(session: Session, *_: object) -> None:
+        names.append(session.info["session_aware"].name if "session_aware" in session.info else None)
+
+    event.listen(Session, "after_flush", listen)
+    try:
+        work_on(database).open("ann")
+        with database.maker.begin() as session:
+            work_on(database).open("bob", session=session)
+    finally:
+        event.remove(Session, "after_flush", listen)
+    assert names == ["Work.open", None]

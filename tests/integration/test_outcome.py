@@ -1,0 +1,375 @@
+"""An interrupted COMMIT: unknown unless PostgreSQL can be asked, and never run again while it is."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine, delete, event, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from session_aware import (
+    NEW_SESSION,
+    CommitOutcomeUnknown,
+    Retry,
+    SessionAwareService,
+    UnitRecord,
+    _outcome,
+    _shield,
+    configure,
+)
+from tests.databases import SyncDatabase
+from tests.ledger import Account, Base
+from tests.servers.postgresql import PostgreSQL
+from tests.servers.proxy import TcpProxy, Verdict, on_commit, pass_all
+from tests.services import aadd, add
+
+EAGER = Retry(attempts=3, wait_initial=0, wait_max=0, on=lambda _: True)
+NOT_COMMITTED = "session-aware: Work.open: PostgreSQL says that its transaction was not committed."
+
+
+class Work(SessionAwareService):
+    def open(self, owner: str, *, session: Session = NEW_SESSION) -> None:
+        add(session, owner)
+
+    def nothing(self, *, session: Session = NEW_SESSION) -> None:
+        session.execute(select(1))
+
+    async def aopen(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> None:
+        await aadd(session, owner)
+
+
+class Line:
+    """A server, a proxy in front of it, and engines through the proxy."""
+
+    def __init__(self, server: PostgreSQL, proxy: TcpProxy, witness: Engine) -> None:
+        self.server = server
+        self.proxy = proxy
+        self.work = Work()
+        self._witness = witness
+        self.engine = create_engine(server.url(port=proxy.port))
+        self.work.session_factory = sessionmaker(self.engine)
+
+    def run(self, driver: str, scenario: Callable[[Work], Any]) -> Any:
+        """Run an async scenario with an engine of this driver."""
+
+        async def main() -> None:
+            engine = create_async_engine(self.server.url(driver, port=self.proxy.port))
+            self.work.async_session_factory = async_sessionmaker(engine)
+            try:
+                await scenario(self.work)
+            finally:
+                assert engine.sync_engine.pool.checkedout() == 0  # type: ignore[attr-defined] # a QueuePool
+                await engine.dispose()
+
+        asyncio.run(main())
+
+    def owners(self) -> list[str]:
+        with self._witness.connect() as connection:
+            return list(connection.scalars(select(Account.owner).order_by(Account.owner)))
+
+    def at_commit(self, act: Callable[[], object]) -> None:
+        """Do this once when the client sends COMMIT, which never arrives."""
+        left = [act]
+
+        def judge(data: bytes) -> Verdict:
+            if b"COMMIT" not in data or not left:
+                return Verdict.PASS
+            left.pop()()
+            return Verdict.CUT
+
+        self.proxy.on_client = judge
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgreSQL]:
+    # What is not committed stays in memory: a crash forgets that there ever was such a transaction.
+    with PostgreSQL(settings={"wal_writer_delay": "10s", "lock_timeout": "5s"}) as running:
+        yield running
+
+
+@pytest.fixture
+def line(server: PostgreSQL) -> Iterator[Line]:
+    witness = create_engine(server.url(), isolation_level="AUTOCOMMIT", pool_pre_ping=True)
+    Base.metadata.create_all(witness)
+    with witness.connect() as connection:
+        connection.execute(delete(Account))
+    with TcpProxy(server.port) as proxy:
+        made = Line(server, proxy, witness)
+        made.work.nothing()
+        yield made
+        assert made.engine.pool.checkedout() == 0  # type: ignore[attr-defined] # a QueuePool
+        made.engine.dispose()
+    witness.dispose()
+
+
+LOST = pytest.mark.parametrize(
+    ("verdict", "applied"), [(Verdict.CUT, []), (Verdict.CUT_ON_ANSWER, ["ann"])], ids=["never arrived", "answer lost"]
+)
+DRIVERS = pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+
+
+@LOST
+def test_interrupted_commit_is_unknown_and_never_tried_again(line: Line, verdict: Verdict, applied: list[str]) -> None:
+    configure(retry=EAGER)
+    line.proxy.on_client = on_commit(verdict)
+    with pytest.raises(CommitOutcomeUnknown) as caught:
+        line.work.open("ann")
+    assert isinstance(caught.value.__cause__, DBAPIError)
+    assert str(caught.value) == (
+        "Work.open: the connection failed while COMMIT was under way (OperationalError), so its work is applied or not: the "
+        "database may have committed and only its answer got lost. It was not retried. Look for something that the unit "
+        "itself writes, such as a request's id, before repeating it, or write resolve_commit=True on PostgreSQL."
+    )
+    assert line.owners() == applied
+
+
+@LOST
+@DRIVERS
+def test_interrupted_async_commit_is_unknown_and_never_tried_again(
+    line: Line, driver: str, verdict: Verdict, applied: list[str]
+) -> None:
+    configure(retry=EAGER)
+
+    async def scenario(work: Work) -> None:
+        line.proxy.on_client = on_commit(verdict)
+        with pytest.raises(CommitOutcomeUnknown):
+            await work.aopen("ann")
+
+    line.run(driver, scenario)
+    assert line.owners() == applied
+
+
+def test_commit_that_never_arrived_is_resolved_to_the_drivers_error(line: Line) -> None:
+    configure(resolve_commit=True)
+    line.proxy.on_client = on_commit(Verdict.CUT)
+    with pytest.raises(DBAPIError) as caught:
+        line.work.open("ann")
+    assert caught.value.__notes__ == [NOT_COMMITTED]
+    assert line.owners() == []
+
+
+def test_commit_whose_answer_was_lost_is_resolved_to_success(line: Line) -> None:
+    configure(resolve_commit=True)
+    line.proxy.on_client = on_commit(Verdict.CUT_ON_ANSWER)
+    line.work.open("ann")
+    assert line.owners() == ["ann"]
+
+
+@LOST
+def test_resolved_unit_is_tried_again_only_if_it_was_not_committed(line: Line, verdict: Verdict, applied: list[str]) -> None:
+    configure(resolve_commit=True, retry=EAGER)
+    records: list[UnitRecord] = []
+    configure(observer=records.append)
+    line.proxy.on_client = on_commit(verdict)
+    line.work.open("ann")
+    assert line.owners() == ["ann"]
+    assert [(record.outcome, record.attempts) for record in records] == [("committed", 1 if applied else 2)]
+
+
+@LOST
+@DRIVERS
+def test_interrupted_async_commit_is_resolved(line: Line, driver: str, verdict: Verdict, applied: list[str]) -> None:
+    configure(resolve_commit=True, retry=EAGER)
+
+    async def scenario(work: Work) -> None:
+        line.proxy.on_client = on_commit(verdict)
+        await work.aopen("ann")
+
+    line.run(driver, scenario)
+    assert line.owners() == ["ann"]
+
+
+@pytest.mark.parametrize("immediate", [False, True])
+def test_outcome_is_resolved_through_a_restart(line: Line, *, immediate: bool) -> None:
+    configure(resolve_commit=True)
+    line.at_commit(lambda: line.server.restart(immediate=immediate))
+    with pytest.raises(DBAPIError) as caught:
+        line.work.open("ann")
+    assert caught.value.__notes__ == [NOT_COMMITTED]
+    assert line.owners() == []
+
+
+def test_committed_after_a_crash_is_not_believed_since_ids_come_back(line: Line) -> None:
+    def crash() -> None:
+        ids.append(line.server.execute("SELECT backend_xid FROM pg_stat_activity WHERE backend_xid IS NOT NULL")[0][0])
+        line.server.restart(immediate=True)
+        ids.append(line.server.execute("INSERT INTO account (owner, balance) VALUES ('bob', 0) RETURNING xmin")[0][0])
+
+    ids: list[object] = []
+    configure(resolve_commit=True)
+    line.at_commit(crash)
+    with pytest.raises(CommitOutcomeUnknown):
+        line.work.open("ann")
+    assert ids[0] == ids[1]
+    assert line.owners() == ["bob"]
+
+
+def test_unit_that_wrote_nothing_is_not_unknown(line: Line) -> None:
+    configure(resolve_commit=True)
+    line.proxy.on_client = on_commit(Verdict.CUT_ON_ANSWER)
+    with pytest.raises(DBAPIError):
+        line.work.nothing()
+
+
+def test_server_that_cannot_be_asked_leaves_it_unknown(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_outcome, "RESOLVE_SECONDS", 0.3)
+    configure(resolve_commit=True)
+    line.at_commit(line.proxy.refuse)
+    with pytest.raises(CommitOutcomeUnknown):
+        line.work.open("ann")
+    line.proxy.accept()
+    assert line.owners() == []
+
+
+@pytest.fixture
+def _slow_commit(line: Line) -> Iterator[None]:
+    line.server.execute("CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.4); RETURN NULL; END'")
+    line.server.execute(
+        "CREATE CONSTRAINT TRIGGER linger AFTER INSERT ON account DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION linger()"
+    )
+    yield
+    line.server.execute("DROP TRIGGER linger ON account; DROP FUNCTION linger")
+
+
+def cutting_while_it_runs(line: Line) -> None:
+    """Cut the client off once COMMIT has arrived; the server goes on with it."""
+
+    def judge(data: bytes) -> Verdict:
+        if b"COMMIT" in data:
+            line.proxy.on_client = pass_all
+            threading.Timer(0.1, line.proxy.cut).start()
+        return Verdict.PASS
+
+    line.proxy.on_client = judge
+
+
+@pytest.mark.usefixtures("_slow_commit")
+def test_commit_that_still_runs_is_waited_for(line: Line) -> None:
+    configure(resolve_commit=True)
+    cutting_while_it_runs(line)
+    line.work.open("ann")
+    assert line.owners() == ["ann"]
+
+
+@DRIVERS
+@pytest.mark.usefixtures("_slow_commit")
+def test_async_commit_that_still_runs_is_waited_for_while_the_loop_goes_on(line: Line, driver: str) -> None:
+    configure(resolve_commit=True)
+    ticks: list[int] = []
+
+    async def tick() -> None:
+        while True:
+            ticks.append(len(ticks))
+            await asyncio.sleep(0.01)
+
+    async def scenario(work: Work) -> None:
+        await work.aopen("eve")
+        ticking = asyncio.create_task(tick())
+        cutting_while_it_runs(line)
+        await work.aopen("ann")
+        ticking.cancel()
+
+    line.run(driver, scenario)
+    assert line.owners() == ["ann", "eve"]
+    assert len(ticks) > 5
+
+
+@DRIVERS
+@pytest.mark.parametrize("verdict", [Verdict.HANG, Verdict.HANG_ON_ANSWER], ids=["never arrived", "answer lost"])
+@pytest.mark.parametrize("how", ["cancel", "timeout"])
+def test_commit_that_hangs_beyond_the_grace_period_is_unknown(
+    line: Line, driver: str, verdict: Verdict, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_shield, "GRACE_SECONDS", 0.2)
+    configure(retry=EAGER)
+
+    async def scenario(work: Work) -> None:
+        loop = asyncio.get_running_loop()
+        line.proxy.on_client = on_commit(verdict)
+        with pytest.raises(CommitOutcomeUnknown) as caught:
+            if how == "timeout":
+                async with asyncio.timeout(0.3):
+                    await work.aopen("ann")
+            else:
+                task = asyncio.create_task(work.aopen("ann"))
+                loop.call_later(0.3, task.cancel)
+                await task
+        assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
+
+    line.run(driver, scenario)
+    line.proxy.cut()
+    assert line.owners() == (["ann"] if verdict is Verdict.HANG_ON_ANSWER else [])
+
+
+@DRIVERS
+@pytest.mark.parametrize("how", ["cancel", "timeout"])
+def test_commit_that_hangs_within_the_grace_period_is_told(line: Line, driver: str, how: str) -> None:
+    async def scenario(work: Work) -> None:
+        loop = asyncio.get_running_loop()
+        line.proxy.on_client = on_commit(Verdict.HANG_ON_ANSWER)
+        loop.call_later(0.5, line.proxy.resume)
+        with pytest.raises((asyncio.CancelledError, TimeoutError)) as caught:
+            if how == "timeout":
+                async with asyncio.timeout(0.2):
+                    await work.aopen("ann")
+            else:
+                task = asyncio.create_task(work.aopen("ann"))
+                loop.call_later(0.2, task.cancel)
+                await task
+        cancelled = caught.value.__cause__ if how == "timeout" else caught.value
+        assert cancelled is not None
+        assert cancelled.__notes__ == ["session-aware: Work.aopen had already committed when this was raised."]
+
+    line.run(driver, scenario)
+    assert line.owners() == ["ann"]
+
+
+@DRIVERS
+def test_cancellation_during_the_clean_up_does_not_hide_an_unknown_commit(line: Line, driver: str) -> None:
+    tasks: list[asyncio.Task[None]] = []
+    configure(observer=lambda _: tasks[0].cancel())  # called at the very end of the clean-up
+
+    async def scenario(work: Work) -> None:
+        line.proxy.on_client = on_commit(Verdict.CUT_ON_ANSWER)
+        tasks.append(asyncio.create_task(work.aopen("ann")))
+        with pytest.raises(CommitOutcomeUnknown):
+            await tasks[0]
+
+    line.run(driver, scenario)
+    assert line.owners() == ["ann"]
+
+
+def test_killed_backend_before_commit_is_tried_again(line: Line) -> None:
+    configure(retry=Retry(wait_initial=0, wait_max=0))
+    kills = iter([line.server.terminate_backends])
+
+    @event.listens_for(line.engine, "begin")
+    def _kill(_: object) -> None:
+        for kill in kills:
+            kill()
+
+    line.work.open("ann")
+    assert line.owners() == ["ann"]
+
+
+def test_nothing_is_asked_of_sqlite_or_of_two_connections(sqlite: SyncDatabase, postgres: SyncDatabase) -> None:
+    with sqlite.engine.connect() as one, postgres.engine.connect() as two, postgres.engine.connect() as three:
+        assert _outcome.identify([one]) is None
+        assert _outcome.identify([two, three]) is None
+        assert _outcome.identify([]) is None
+        witness = _outcome.identify([two])
+        assert witness is not None
+        assert witness.id is None
+        assert witness.is_committed() is False
+        two.execute(text("CREATE TEMPORARY TABLE t ()"))
+        unfinished = _outcome.identify([two])
+        assert unfinished is not None
+        assert unfinished._replace(life=None).id is not None

@@ -1,0 +1,396 @@
+"""Retry: owned calls only, a fresh session for each attempt, and never what may be committed."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from session_aware import (
+    NEW_SESSION,
+    CommitOutcomeUnknown,
+    PoisonedTransactionError,
+    Propagation,
+    Retry,
+    SessionAwareService,
+    auto_session_ctx,
+    configure,
+)
+from tests.databases import AsyncDatabase, SyncDatabase
+from tests.ledger import Account
+from tests.services import OWNED, UNDONE, Failure, aadd, add
+
+AT_ONCE = Retry(attempts=3, wait_initial=0, wait_max=0)
+CONFLICT, DUPLICATE = "40001", "23505"
+
+
+def raising(code: str) -> Any:
+    """Make the statement that the server refuses with this SQLSTATE."""
+    return text(f"DO $$ BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = '{code}'; END $$")
+
+
+class Work(SessionAwareService):
+    """Runs what a test hands over as the body, and counts the sessions it was given."""
+
+    def __init__(self) -> None:
+        self.sessions: list[Session | AsyncSession] = []
+
+    def run(self, body: Callable[[Session], Any], *, session: Session = NEW_SESSION) -> Any:
+        self.sessions.append(session)
+        return body(session)
+
+    async def arun(self, body: Callable[[AsyncSession], Awaitable[Any]], *, session: AsyncSession = NEW_SESSION) -> Any:
+        self.sessions.append(session)
+        return await body(session)
+
+    def stream(self, *, session: Session = NEW_SESSION) -> Iterator[int]:
+        self.sessions.append(session)
+        yield 1
+        session.execute(raising(CONFLICT))
+
+    async def astream(self, *, session: AsyncSession = NEW_SESSION) -> AsyncIterator[int]:
+        self.sessions.append(session)
+        yield 1
+        await session.execute(raising(CONFLICT))
+
+    @contextmanager
+    def block(self, *, session: Session = NEW_SESSION) -> Iterator[None]:
+        self.sessions.append(session)
+        yield
+        session.execute(raising(CONFLICT))
+
+    @asynccontextmanager
+    async def ablock(self, *, session: AsyncSession = NEW_SESSION) -> AsyncIterator[None]:
+        self.sessions.append(session)
+        yield
+        await session.execute(raising(CONFLICT))
+
+
+def work_on(database: SyncDatabase | AsyncDatabase, retry: Retry | None = AT_ONCE) -> Work:
+    configure(retry=retry)
+    made = Work()
+    if isinstance(database, AsyncDatabase):
+        made.async_session_factory = database.maker
+    else:
+        made.session_factory = database.maker
+    return made
+
+
+def failing(times: int, code: str = CONFLICT) -> Callable[[Session], Account]:
+    """Make a body that adds an account, and fails after that the first times."""
+    left = iter(range(times))
+
+    def body(session: Session) -> Account:
+        account = add(session, "ann")
+        if next(left, None) is not None:
+            session.execute(raising(code))
+        return account
+
+    return body
+
+
+def afailing(times: int, code: str = CONFLICT) -> Callable[[AsyncSession], Awaitable[Account]]:
+    left = iter(range(times))
+
+    async def body(session: AsyncSession) -> Account:
+        account = await aadd(session, "ann")
+        if next(left, None) is not None:
+            await session.execute(raising(code))
+        return account
+
+    return body
+
+
+def test_conflict_is_tried_again_with_a_fresh_session(postgres: SyncDatabase) -> None:
+    work = work_on(postgres)
+    assert work.run(failing(2)).owner == "ann"
+    assert postgres.recorder.events == [*UNDONE, *UNDONE, *OWNED]
+    assert len({id(session) for session in work.sessions}) == 3
+    assert postgres.owners() == ["ann"]
+
+
+def test_async_conflict_is_tried_again_with_a_fresh_session(async_postgres: AsyncDatabase) -> None:
+    work = work_on(async_postgres)
+    assert async_postgres.run(work.arun(afailing(2))).owner == "ann"
+    assert async_postgres.recorder.events == [*UNDONE, *UNDONE, *OWNED]
+    assert len({id(session) for session in work.sessions}) == 3
+    assert async_postgres.owners() == ["ann"]
+
+
+def test_last_error_is_raised_with_a_note_when_attempts_are_used_up(postgres: SyncDatabase) -> None:
+    work = work_on(postgres)
+    with pytest.raises(DBAPIError, match="refused") as caught:
+        work.run(failing(5))
+    [note] = caught.value.__notes__
+    assert note.startswith("session-aware: Work.run gave up after 3 attempts in ")
+    assert len(work.sessions) == 3
+    assert postgres.owners() == []
+
+
+def test_async_last_error_is_raised_with_a_note(async_postgres: AsyncDatabase) -> None:
+    work = work_on(async_postgres)
+    with pytest.raises(DBAPIError, match="refused") as caught:
+        async_postgres.run(work.arun(afailing(5)))
+    [note] = caught.value.__notes__
+    assert note.startswith("session-aware: Work.arun gave up after 3 attempts in ")
+    assert len(work.sessions) == 3
+
+
+def test_no_attempt_is_started_after_the_timeout(postgres: SyncDatabase) -> None:
+    # The wait that would come next is counted too.
+    work = work_on(postgres, Retry(attempts=50, timeout=1e-9))
+    with pytest.raises(DBAPIError):
+        work.run(failing(50))
+    assert len(work.sessions) == 1
+
+
+def test_one_attempt_leaves_no_note(postgres: SyncDatabase) -> None:
+    with pytest.raises(DBAPIError) as caught:
+        work_on(postgres, Retry(attempts=1)).run(failing(1))
+    assert not getattr(caught.value, "__notes__", [])
+
+
+@pytest.mark.parametrize("error", [Failure("x"), LookupError(1213), KeyboardInterrupt(), SystemExit(3)], ids=repr)
+def test_other_exception_is_not_tried_again(postgres: SyncDatabase, error: BaseException) -> None:
+    def body(session: Session) -> None:
+        raise error
+
+    work = work_on(postgres)
+    with pytest.raises(type(error)) as caught:
+        work.run(body)
+    assert caught.value is error
+    assert len(work.sessions) == 1
+
+
+def test_constraint_is_not_tried_again(postgres: SyncDatabase) -> None:
+    work = work_on(postgres)
+    with pytest.raises(DBAPIError):
+        work.run(failing(1, DUPLICATE))
+    assert len(work.sessions) == 1
+
+
+def test_on_decides_what_is_worth_another_attempt(postgres: SyncDatabase) -> None:
+    work = work_on(postgres, Retry(wait_initial=0, wait_max=0, on=lambda error: DUPLICATE in str(getattr(error, "orig", ""))))
+    with pytest.raises(DBAPIError):
+        work.run(failing(1))
+    assert len(work.sessions) == 1
+
+
+@pytest.mark.parametrize("error", [CommitOutcomeUnknown("x"), KeyboardInterrupt(), asyncio.CancelledError()], ids=repr)
+def test_on_cannot_ask_for_another_attempt_at_what_may_be_committed_or_was_stopped(
+    postgres: SyncDatabase, error: BaseException
+) -> None:
+    def body(session: Session) -> None:
+        raise error
+
+    work = work_on(postgres, Retry(wait_initial=0, wait_max=0, on=lambda _: True))
+    with pytest.raises(type(error)):
+        work.run(body)
+    assert len(work.sessions) == 1
+
+
+def test_cancellation_is_not_tried_again(async_postgres: AsyncDatabase) -> None:
+    work = work_on(async_postgres, Retry(wait_initial=0, wait_max=0, on=lambda _: True))
+
+    async def scenario() -> None:
+        reached = asyncio.Event()
+
+        async def body(session: AsyncSession) -> None:
+            reached.set()
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(work.arun(body))
+        await reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async_postgres.run(scenario())
+    assert len(work.sessions) == 1
+
+
+def test_cancellation_between_attempts_ends_them(async_postgres: AsyncDatabase) -> None:
+    failed = asyncio.Event()
+
+    def notice(_: BaseException) -> bool:
+        failed.set()
+        return True
+
+    work = work_on(async_postgres, Retry(wait_initial=60, wait_max=60, timeout=600, on=notice))
+
+    async def scenario() -> None:
+        task = asyncio.create_task(work.arun(afailing(5)))
+        await failed.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async_postgres.run(scenario())
+    assert len(work.sessions) == 1
+    assert async_postgres.checked_out == 0
+
+
+def test_given_session_is_never_tried_again(postgres: SyncDatabase) -> None:
+    work = work_on(postgres)
+    with postgres.maker() as session:
+        with pytest.raises(DBAPIError):
+            work.run(failing(1), session=session)
+        session.rollback()
+    assert work.sessions == [session]
+
+
+def test_given_async_session_is_never_tried_again(async_postgres: AsyncDatabase) -> None:
+    work = work_on(async_postgres)
+
+    async def scenario() -> None:
+        async with async_postgres.maker() as session:
+            with pytest.raises(DBAPIError):
+                await work.arun(afailing(1), session=session)
+            await session.rollback()
+
+    async_postgres.run(scenario())
+    assert len(work.sessions) == 1
+
+
+def test_savepoint_is_never_tried_again(postgres: SyncDatabase) -> None:
+    work = work_on(postgres)
+    configure(propagation=Propagation.NESTED)
+    with postgres.maker() as session:
+        with pytest.raises(DBAPIError):
+            work.run(failing(1), session=session)
+        session.rollback()
+    configure(propagation=None)
+    assert len(work.sessions) == 1
+
+
+def test_stream_is_never_tried_again(postgres: SyncDatabase) -> None:
+    work = work_on(postgres)
+    with pytest.raises(DBAPIError):
+        list(work.stream())
+    assert len(work.sessions) == 1
+
+
+def test_async_stream_is_never_tried_again(async_postgres: AsyncDatabase) -> None:
+    work = work_on(async_postgres)
+
+    async def scenario() -> None:
+        with pytest.raises(DBAPIError):
+            [_ async for _ in work.astream()]
+
+    async_postgres.run(scenario())
+    assert len(work.sessions) == 1
+
+
+def test_block_is_never_tried_again(postgres: SyncDatabase) -> None:
+    work = work_on(postgres)
+    with pytest.raises(DBAPIError), work.block():
+        pass
+    with pytest.raises(DBAPIError), auto_session_ctx(session_factory=postgres.maker) as session:
+        session.execute(raising(CONFLICT))
+    assert len(work.sessions) == 1
+
+
+def test_async_block_is_never_tried_again(async_postgres: AsyncDatabase) -> None:
+    work = work_on(async_postgres)
+
+    async def scenario() -> None:
+        with pytest.raises(DBAPIError):
+            async with work.ablock():
+                pass
+
+    async_postgres.run(scenario())
+    assert len(work.sessions) == 1
+
+
+def test_swallowed_conflict_is_tried_again(postgres: SyncDatabase) -> None:
+    work = work_on(postgres)
+
+    def body(session: Session) -> None:
+        add(session, "ann")
+        try:
+            session.execute(raising(CONFLICT))
+        except DBAPIError:
+            pass
+
+    with pytest.raises(PoisonedTransactionError):
+        work.run(body)
+    assert len(work.sessions) == 3
+
+
+def test_real_serialization_failure_is_cured(postgres: SyncDatabase) -> None:
+    def credit(session: Session) -> None:
+        account = session.query(Account).one()
+        if len(work.sessions) == 2:  # another unit changes the row between our reading and writing
+            configure(isolation_level=None)
+            with auto_session_ctx(session_factory=postgres.maker, propagation=Propagation.REQUIRES_NEW) as other:
+                other.query(Account).update({"balance": Account.balance + 10})
+        account.balance += 1
+
+    work = work_on(postgres)
+    work.run(lambda session: add(session, "ann"))
+    configure(isolation_level="REPEATABLE READ")
+    try:
+        work.run(credit)
+    finally:
+        configure(isolation_level=None)
+    assert len(work.sessions) == 3
+    assert postgres.balances() == {"ann": 11}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"attempts": 2.0}, TypeError, "Retry: attempts=2.0 is not a number. Write attempts=3, for example."),
+        ({"attempts": True}, TypeError, "Retry: attempts=True is not a number. Write attempts=3, for example."),
+        ({"timeout": "30"}, TypeError, "Retry: timeout='30' is not a number. Write timeout=2.0, for example."),
+        (
+            {"on": None},
+            TypeError,
+            "Retry: on=None cannot be called. Write on=is_transient, or a function of the exception.",
+        ),
+    ],
+)
+def test_value_of_the_wrong_type_is_refused(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as caught:
+        Retry(**options)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"attempts": 0},
+        {"timeout": 0},
+        {"wait_initial": -0.1},
+        {"wait_initial": 3.0},
+        {"wait_max": float("inf")},
+        {"timeout": float("nan")},
+        {"wait_initial": float("nan")},
+    ],
+    ids=str,
+)
+def test_value_out_of_bounds_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"out of bounds\. Write attempts >= 1 \(calls in all\), timeout > 0 and"):
+        Retry(**options)
+
+
+def test_message_names_the_extra_where_tenacity_is_missing() -> None:
+    program = (
+        "import importlib.util as u; find = u.find_spec\n"
+        "u.find_spec = lambda name, *more: None if name == 'tenacity' else find(name, *more)\n"
+        "import session_aware\n"
+        "try: session_aware.Retry()\n"
+        "except ModuleNotFoundError as error: print(error.name, error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    expected = "tenacity Retry needs tenacity, which is not installed. Write: pip install 'session-aware[retry]'"
+    assert done.stdout.strip() == expected
