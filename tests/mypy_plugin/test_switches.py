@@ -94,7 +94,7 @@ def test_names_of_construction_hooks_are_those_of_the_library() -> None:
     assert _services.CONSTRUCTION == _service.CONSTRUCTION
 
 
-def fails(*_: object) -> None:
+def fails(*_: object, **__: object) -> None:
     msg = "seeded"
     raise ValueError(msg)
 
