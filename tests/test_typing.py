@@ -49,7 +49,13 @@ CHECKERS: Final = {
     ),
     "pyright": Checker((f"--project={ROOT}", f"--pythonpath={sys.executable}"), re.compile(r"^ +(.+?):(\d+):\d+ - error: ")),
     "pyrefly": Checker(
-        ("check", f"--config={ROOT / 'pyproject.toml'}", "--output-format=min-text", "--relative-to="),
+        (
+            "check",
+            f"--config={ROOT / 'pyproject.toml'}",
+            f"--python-interpreter-path={sys.executable}",
+            "--output-format=min-text",
+            "--relative-to=",
+        ),
         re.compile(r"^ERROR (.+?):(\d+):"),
     ),
     "ty": Checker(
@@ -154,6 +160,8 @@ def test_public_names_are_completely_typed() -> None:
         pytest.skip("pyright is not installed: pip install 'session-aware[types]'")
     options = ["--verifytypes", "session_aware", "--ignoreexternal"]  # mypy, which the plugin uses, is not complete itself
     command = [sys.executable, "-m", "pyright", f"--pythonpath={sys.executable}", *options]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    # --verifytypes looks for the packages of the python that it finds on the PATH
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert "Type completeness score: 100%" in done.stdout, done.stdout

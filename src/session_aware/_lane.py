@@ -99,6 +99,9 @@ _numbers: Final = itertools.count()
 _lock: Final = Lock()
 _planned: WeakKeyDictionary[object, CellType] = WeakKeyDictionary()
 _NEW_SESSION: Final = CellType(NEW)
+_COPIED: Final = ("__module__", "__qualname__", "__doc__", "__annotations__") + ("__type_params__",) * (
+    sys.version_info >= (3, 12)
+)
 _RETURNS: Final = {
     Kind.PLAIN: "return {}",
     # A plain def that is marked as a coroutine function saves a frame for each call; 3.11 cannot mark one.
@@ -169,9 +172,8 @@ def _dress(made: FunctionType, function: FunctionType, wrapper: object, binding:
     made.__kwdefaults__ = function.__kwdefaults__
     if "session" not in (function.__kwdefaults__ or ()):  # required in the method, injected by the wrapper
         made.__kwdefaults__ = {**(function.__kwdefaults__ or {}), "session": NEW}
-    for name in ("__module__", "__qualname__", "__doc__", "__annotations__", "__type_params__"):
-        if hasattr(function, name):
-            setattr(made, name, getattr(function, name))
+    for name in _COPIED:
+        setattr(made, name, getattr(function, name))
     made.__dict__.update(function.__dict__)
     made.__dict__.update({_WRAPPER: wrapper, "__wrapped__": function})
     if sys.version_info >= (3, 12) and inspect.iscoroutinefunction(function):
