@@ -85,7 +85,8 @@ def read(function: Callable[..., object], *, name: str | None = None) -> Declara
     parameters = inspect.signature(function).parameters
     is_commit = parameters.get("is_commit")
     qualified = (getattr(function, "__qualname__", None) or name or type(function).__qualname__).rpartition("<locals>.")[2]
-    _check_annotation(function, kind, parameters["session"].annotation, qualified)
+    if not getattr(function, "__isabstractmethod__", False):  # an abstract stream is a def that returns an AsyncIterator
+        _check_annotation(function, kind, parameters["session"].annotation, qualified)
     return Declaration(
         name=qualified,
         kind=kind,

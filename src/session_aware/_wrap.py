@@ -180,18 +180,22 @@ def wrap(
     return cast("Callable[..., object]", placed)
 
 
+def _wrapper_of(value: object) -> Any:  # noqa: ANN401 - wrapt's proxy
+    if isinstance(value, SessionFunction):  # first: around a static- or classmethod it claims to be one
+        return value
+    function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
+    return function if isinstance(function, SessionFunction) else _lane.wrapper_behind(function)
+
+
 def dispatcher_of(value: object) -> Dispatcher | None:
     """Return what decides the calls of a wrapped callable, in front of which a lane may stand; None for any other."""
-    function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
-    wrapper = function if isinstance(function, SessionFunction) else _lane.wrapper_behind(function)
+    wrapper = _wrapper_of(value)
     return None if wrapper is None else cast("Dispatcher", wrapper._self_wrapper)  # noqa: SLF001 - wrapt's own way
 
 
 def unwrapped(value: object) -> Callable[..., object]:
     """Return what was wrapped, as it was handed to ``wrap``."""
-    function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
-    wrapper = function if isinstance(function, SessionFunction) else _lane.wrapper_behind(function)
-    return cast("Callable[..., object]", wrapper.__wrapped__)
+    return cast("Callable[..., object]", _wrapper_of(value).__wrapped__)
 
 
 def binding_of(value: object, function: Binding) -> Binding:

@@ -678,3 +678,37 @@ def test_sync_and_async_live_side_by_side_in_one_service(sqlite: SyncDatabase, a
     assert aiosqlite.run(Here().aopen("bob")) == "bob"
     assert aiosqlite.recorder.events == OWNED
     assert sqlite.owners() == ["ann", "bob"]
+
+
+def test_abstract_async_stream_is_a_plain_def(aiosqlite: AsyncDatabase) -> None:
+    class Streams(SessionAwareService, abc.ABC):
+        @abc.abstractmethod
+        def rows(self, *, session: AsyncSession = NEW_SESSION) -> AsyncIterator[int]: ...
+
+    class Here(Streams, async_session_factory=aiosqlite.maker):
+        async def rows(self, *, session: AsyncSession = NEW_SESSION) -> AsyncIterator[int]:
+            yield int(session.in_transaction())
+
+    async def scenario() -> None:
+        assert [row async for row in Here().rows()] == [1]
+
+    aiosqlite.run(scenario())
+
+
+@pytest.mark.parametrize("kind", [staticmethod, classmethod])
+def test_static_and_class_methods_of_a_class_that_is_built_twice_open_one_session(kind: Any, sqlite: SyncDatabase) -> None:
+    opened: list[Session] = []
+
+    def make() -> Session:
+        opened.append(sqlite.maker())
+        return opened[-1]
+
+    @dataclasses.dataclass(slots=True)
+    class Here(SessionAwareService, session_factory=make):
+        @kind  # type: ignore[untyped-decorator]
+        def run(*_cls: type, session: Session = NEW_SESSION) -> bool:
+            return session is opened[-1]
+
+    assert Here.run()
+    assert Here().run()
+    assert len(opened) == 2
