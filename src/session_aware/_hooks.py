@@ -18,6 +18,7 @@ from sqlalchemy.sql.elements import ReleaseSavepointClause
 from session_aware.exceptions import PolicyConflictError, SessionOwnershipError
 
 if TYPE_CHECKING:
+    from sqlalchemy import PoolProxiedConnection
     from sqlalchemy.engine.interfaces import ExceptionContext
     from sqlalchemy.orm import UOWTransaction
 
@@ -40,6 +41,7 @@ class Owner(Protocol):
     session: Session
     is_ending: bool
     is_read_only: bool
+    is_suspended: bool
     outcome: Outcome
     failed: list[FailedStatement]
     begun: Begun
@@ -62,11 +64,18 @@ class FailedStatement:
 _ENDS_TRANSACTION: Final = frozenset({1213, 1020})
 
 
+# A stream in a reference cycle: the garbage collector calls the pool's weak reference before it closes the generator, so that
+# the rollback would reach a connection that somebody else may have by then. By identity: the unit itself may be collected.
+_kept: Final[dict[int, list[PoolProxiedConnection]]] = {}
+
+
 def watch(connection: Connection, owner: Owner) -> None:
     """Tell ``owner`` of the statement errors on its session's connection; remember the transaction that runs there."""
     if connection not in owner.begun:
         owner.begun[connection] = connection.get_transaction(), vars(connection).get(INFO_KEY)
         vars(connection)[INFO_KEY] = owner
+        if owner.is_suspended:
+            _kept.setdefault(id(owner), []).append(connection.connection)
 
 
 def unwatch(owner: Owner) -> None:
@@ -77,6 +86,7 @@ def unwatch(owner: Owner) -> None:
         elif vars(connection).get(INFO_KEY) is owner:
             del vars(connection)[INFO_KEY]
     owner.begun.clear()
+    _kept.pop(id(owner), None)
 
 
 def _watcher(connection: Connection) -> Owner | None:

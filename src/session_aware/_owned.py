@@ -40,6 +40,7 @@ class Owned:
         name: Qualified name of the callable.
         session: The (synchronous) session, from ``begin`` on.
         is_read_only: Whether a flush of changes is refused.
+        is_suspended: Whether the garbage collector may find it in the middle of its work.
         is_ending: Whether the library itself commits now, or the unit is over.
         outcome: What is known of the unit.
         is_over: Whether nothing is left for ``abort`` to clean up.
@@ -59,6 +60,7 @@ class Owned:
         "is_ending",
         "is_over",
         "is_read_only",
+        "is_suspended",
         "marker",
         "name",
         "outcome",
@@ -75,6 +77,7 @@ class Owned:
             warn_if_nested(request.name, request.factory)
         self._request = request
         self.is_read_only = request.policy.read_only is True
+        self.is_suspended = request.is_suspended
         self.is_ending = False
         self.outcome: _observe.Outcome = "rolled back"  # until COMMIT is sent
         self.begun: _hooks.Begun = {}

@@ -32,6 +32,7 @@ class Request(NamedTuple):
     factory: Callable[[], object] | None
     commits: bool
     is_attempt: bool = False  # one of several: whoever makes them reports the unit
+    is_suspended: bool = False  # between its items, where the garbage collector may find it
 
 
 class Handle(Protocol):

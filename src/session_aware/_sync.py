@@ -93,7 +93,7 @@ def generate(
     request: Request, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> Generator[object, object, object]:
     """Run a generator as one unit, from its first ``next`` to its end; between items nothing of it is current."""
-    unit = new_unit(request)
+    unit = new_unit(request._replace(is_suspended=True))
     try:
         session = acquire(request)
         unit.begin(session, session)
@@ -142,7 +142,7 @@ def hold(
     request: Request, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> Generator[object]:
     """Run a context manager as one unit: the session stays open for the ``with`` block."""
-    unit = new_unit(request)
+    unit = new_unit(request._replace(is_suspended=True))
     try:
         session = acquire(request)
         unit.begin(session, session)

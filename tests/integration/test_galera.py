@@ -1,0 +1,111 @@
+"""Galera: three writers, conflicts that show at COMMIT, and a node that lost its quorum."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine, delete, insert, select, update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, sessionmaker
+
+from session_aware import NEW_SESSION, Retry, SessionAwareService, configure, is_transient
+from session_aware._faults import code_of, is_not_applied
+from tests.ledger import Account, Base
+from tests.servers.galera import Galera
+
+pytestmark = pytest.mark.galera
+
+
+class Work(SessionAwareService):
+    def __init__(self) -> None:
+        self.attempts = 0
+
+    def run(self, body: Callable[[Session], Any], *, session: Session = NEW_SESSION) -> Any:
+        self.attempts += 1
+        return body(session)
+
+
+@pytest.fixture
+def nodes(galera: Galera) -> Iterator[list[Engine]]:
+    """An engine for each node, and one account."""
+    engines = [create_engine(node.url()) for node in galera.nodes]
+    Base.metadata.create_all(engines[0], tables=[Base.metadata.tables["account"]])
+    with engines[0].begin() as connection:
+        connection.execute(delete(Account))
+        connection.execute(insert(Account).values(owner="ann", balance=0))
+    yield engines
+    left = [engine.pool.checkedout() for engine in engines]  # type: ignore[attr-defined] # QueuePools
+    for engine in engines:
+        engine.dispose()
+    assert left == [0, 0, 0]
+
+
+def credit(session: Session) -> None:
+    session.execute(update(Account).where(Account.owner == "ann").values(balance=Account.balance + 1))
+
+
+def balance(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return connection.scalars(select(Account.balance)).one()
+
+
+def test_same_service_writes_through_three_nodes(nodes: list[Engine]) -> None:
+    turn = itertools.cycle(nodes)
+    work = Work()
+    work.session_factory = lambda: Session(next(turn))
+    configure(retry=Retry(attempts=10, wait_initial=0.01))
+    for _ in range(9):
+        work.run(credit)
+    assert [balance(engine) for engine in nodes] == [9, 9, 9]
+
+
+def test_conflict_between_nodes_shows_at_commit_and_is_tried_again(nodes: list[Engine]) -> None:
+    def body(session: Session) -> None:
+        credit(session)
+        if work.attempts == 1:
+            with sessionmaker(nodes[1]).begin() as other:
+                credit(other)
+
+    def note(error: BaseException) -> bool:
+        errors.append(error)
+        return is_transient(error)
+
+    errors: list[BaseException] = []
+    work = Work()
+    work.session_factory = sessionmaker(nodes[0])
+    configure(retry=Retry(wait_initial=0, wait_max=0, on=note))
+    work.run(body)
+    [error] = errors
+    assert code_of(error) == 1213
+    assert is_not_applied(error)
+    assert "COMMIT" in str(error) or getattr(error, "statement", None) is None  # it was COMMIT that failed
+    assert [balance(engine) for engine in nodes] == [2, 2, 2]
+
+
+def test_node_without_a_quorum_leaks_no_connection(galera: Galera, nodes: list[Engine]) -> None:
+    work = Work()
+    work.session_factory = sessionmaker(nodes[0])
+
+    def body(session: Session) -> None:
+        credit(session)
+        for node in galera.nodes[1:]:
+            node.kill()
+        galera.nodes[0].wait_for_status("wsrep_cluster_status", "non-Primary")
+
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - the driver's error, or that the outcome is unknown
+        work.run(body)
+    cause = caught.value if isinstance(caught.value, DBAPIError) else caught.value.__cause__
+    assert isinstance(cause, DBAPIError)
+    assert nodes[0].pool.checkedout() == 0  # type: ignore[attr-defined] # a QueuePool
+    with pytest.raises(DBAPIError) as again:
+        work.run(credit)
+    assert code_of(again.value) == 1047
+    assert nodes[0].pool.checkedout() == 0  # type: ignore[attr-defined] # likewise
+
+    galera.nodes[0].execute("SET GLOBAL wsrep_provider_options = 'pc.bootstrap=YES'")
+    for node in galera.nodes[1:]:
+        node.start()
+    assert balance(nodes[0]) == 0
