@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,16 @@ if TYPE_CHECKING:
     from tests.databases import AsyncDatabase, SyncDatabase
 
 __all__ = ["Project"]
+
+# An inner run forgets the modules that it imported, and these cannot be loaded twice.
+for module in (
+    "asyncpg",
+    "psycopg",
+    "sqlalchemy.dialects.mysql",
+    "sqlalchemy.dialects.sqlite.aiosqlite",
+    "session_aware._async",
+):
+    import_module(module)
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,8 +62,8 @@ def session_aware_{kind}engine():
     yield engine
 """
 
-ARGUMENTS = ("-p", "no:session_aware", "-p", "session_aware.pytest_plugin", "-p", "no:cacheprovider", "-p", "no:randomly")
-INI = "[pytest]\nasyncio_default_fixture_loop_scope = function\n"
+ARGUMENTS = ("-p", "session_aware.pytest_plugin", "-p", "no:cacheprovider", "-W", "error")
+INI = "[pytest]\n"
 
 
 class Project:
@@ -78,8 +89,8 @@ class Project:
         self.pytester.makeini(self.ini)
         self.pytester.makepyfile(test_inner=HEAD + textwrap.dedent(tests))
         if not is_subprocess:
-            return self.pytester.runpytest_inprocess(*ARGUMENTS, "-W", "error", *arguments)
-        return self.pytester.runpytest_subprocess(*ARGUMENTS, "-W", "error", *arguments)
+            return self.pytester.runpytest_inprocess(*ARGUMENTS, *arguments)
+        return self.pytester.runpytest_subprocess(*ARGUMENTS, *arguments)
 
     def passes(self, tests: str, *arguments: str, is_subprocess: bool = False, passed: int = 1) -> pytest.RunResult:
         """Run tests that must pass, without a warning."""
@@ -91,6 +102,7 @@ class Project:
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project without an engine."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH", "")])])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(str((ROOT / part).resolve()) for part in path.split(os.pathsep)))
     return Project(pytester)

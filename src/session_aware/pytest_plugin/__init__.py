@@ -80,6 +80,7 @@ _HOMES: Final = {
     "rolled_back": "_rollback",
 }
 _WARNING: Final = "session_aware.NestedSessionWarning"
+_PYTEST_ASYNCIO: Final = ("asyncio", "pytest_asyncio.plugin")  # as entry point, or by -p
 _KEYWORDS: Final = frozenset({"allow_nested", "run_after_commit"})
 
 
@@ -104,7 +105,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     if not any("NestedSessionWarning" in line for line in config.getini("filterwarnings")):
         config.addinivalue_line("filterwarnings", f"error::{_WARNING}")
-    if config.pluginmanager.hasplugin("asyncio"):
+    if any(map(config.pluginmanager.hasplugin, _PYTEST_ASYNCIO)):
         config.pluginmanager.register(import_module("session_aware.pytest_plugin._asyncio"), "session_aware_asyncio")
 
 
@@ -135,9 +136,7 @@ def _missing(fixture: str, module: str, call: str) -> NoReturn:
         f"from {module} import {call.partition('(')[0]}\n\n"
         f'@pytest.fixture(scope="session")\n'
         f"def {fixture}():\n"
-        f"    engine = {call}\n"
-        "    # create the tables here, or leave it to your migrations\n"
-        "    return engine\n",
+        f"    return {call}\n",
         pytrace=False,
     )
 
@@ -176,8 +175,8 @@ def session_aware_timeout(pytestconfig: pytest.Config) -> float:
 @pytest.fixture
 def session_aware_after_commit(request: pytest.FixtureRequest) -> AfterCommit:
     """Give the callbacks that after_commit would have run; run() runs them."""
-    callbacks: AfterCommit = __getattr__("AfterCommit")(is_run=bool(_marked(request.node).get("run_after_commit")))
-    return callbacks
+    is_run = bool(_marked(request.node).get("run_after_commit"))
+    return __getattr__("AfterCommit")(is_run=is_run)  # type: ignore[no-any-return]  # a lazy name
 
 
 @pytest.fixture
@@ -220,7 +219,11 @@ async def _session_aware_anyio_db(
 
 
 @pytest.fixture
-def session_aware_async_db(request: pytest.FixtureRequest) -> AsyncRolledBack:
+def session_aware_async_db(
+    request: pytest.FixtureRequest,
+    session_aware_async_engine: AsyncEngine,  # noqa: ARG001 - named, since pytest parametrizes by what is named
+    session_aware_async_session_factory: async_sessionmaker[AsyncSession] | None,  # noqa: ARG001
+) -> AsyncRolledBack:
     """Roll back at the end what the test and every async auto call in it have done; pytest-asyncio or anyio runs it."""
     if "anyio_backend" in request.fixturenames:
         fixture = "_session_aware_anyio_db"
@@ -229,12 +232,10 @@ def session_aware_async_db(request: pytest.FixtureRequest) -> AsyncRolledBack:
     else:
         pytest.fail(
             "session_aware_async_db: nothing runs async fixtures for this test. Mark it with '@pytest.mark.anyio' (plugin: "
-            "anyio), or install pytest-asyncio, or write in the test 'async with async_rolled_back(engine) as db:' with "
-            "'from session_aware.pytest_plugin import async_rolled_back'.",
+            "anyio), or install pytest-asyncio, or write in the test 'async with async_rolled_back(engine) as db:'.",
             pytrace=False,
         )
-    db: AsyncRolledBack = request.getfixturevalue(fixture)
-    return db
+    return request.getfixturevalue(fixture)  # type: ignore[no-any-return]  # as pytest types it
 
 
 @pytest.fixture
@@ -246,5 +247,4 @@ def session_aware_async_session(session_aware_async_db: AsyncRolledBack) -> Asyn
 @pytest.fixture(scope="session")
 def session_aware_assert_units() -> Callable[..., AbstractContextManager[Units]]:
     """Give assert_units: how many units a block commits and rolls back, and how many statements it sends."""
-    function: Callable[..., AbstractContextManager[Units]] = __getattr__("assert_units")
-    return function
+    return __getattr__("assert_units")  # type: ignore[no-any-return]  # a lazy name

@@ -91,8 +91,7 @@ class TaskTurns(Turns):
         super().give(session)
         waiting, self._waiting = self._waiting, []
         for changed in waiting:
-            if not changed.done():
-                changed.set_result(None)
+            changed.set_result(None)
 
 
 @contextlib.asynccontextmanager

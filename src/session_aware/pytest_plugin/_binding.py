@@ -33,13 +33,17 @@ class Binding:
         connection: In the outer transaction.
         turns: Who may use it.
         after_commit: Takes the callbacks of the sessions.
+
+    Attributes:
+        own: The session of the test's own, which is made from these options.
     """
+
+    own: Session
 
     def __init__(self, connection: Connection, turns: Turns, after_commit: AfterCommit) -> None:
         self.connection = connection
         self.turns = turns
         self.after_commit = after_commit
-        self.own: Session | None = None
         self._asking = threading.local()
         event.listen(connection, "savepoint", self._begin)
 

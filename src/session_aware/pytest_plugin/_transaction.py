@@ -64,8 +64,7 @@ class Outer(NamedTuple):
         try:
             binding.turns.wait()
             notes = list(binding.turns.notes)  # not of what the end of the test itself rolls back
-            if binding.own is not None:
-                binding.own.close()
+            binding.own.close()
             if not connection.invalidated and binding.turns.problem is None:  # else savepoints are gone, and prove nothing
                 self._roll_back(connection)
         finally:

@@ -8,6 +8,7 @@ and a task in ``_async``. Who owns the turn may begin another session inside (``
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
@@ -40,7 +41,7 @@ class Turn:
     inside: list[str] = field(default_factory=list)
 
 
-class Turns:
+class Turns(ABC):
     """The sessions that are open, the outermost first.
 
     Args:
@@ -53,17 +54,17 @@ class Turns:
         self.notes: list[str] = []
         self._seconds = seconds
 
+    @abstractmethod
     def flow(self) -> int:
         """Identify the running thread or task."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refuse_stranger(self) -> None:
         """Refuse a flow that cannot use the connection at all."""
-        raise NotImplementedError
 
+    @abstractmethod
     def wait(self) -> None:
         """Wait until no other flow has a turn; refuse after the bound."""
-        raise NotImplementedError
 
     def of(self, session: Session) -> Turn | None:
         """Return the turn of the session if it has one; remember the flow that uses it now."""
