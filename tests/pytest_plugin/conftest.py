@@ -18,13 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Project"]
 
 # An inner run forgets the modules that it imported, and these cannot be loaded twice.
-for module in (
-    "asyncpg",
-    "psycopg",
-    "sqlalchemy.dialects.mysql",
-    "sqlalchemy.dialects.sqlite.aiosqlite",
-    "session_aware._async",
-):
+DIALECTS = ("mysql", "postgresql", "sqlite.aiosqlite")
+for module in ("asyncpg", "psycopg", "session_aware._async", *(f"sqlalchemy.dialects.{name}" for name in DIALECTS)):
     import_module(module)
 
 ROOT = Path(__file__).parents[2]

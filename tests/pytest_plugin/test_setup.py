@@ -46,8 +46,8 @@ def test_an_engine_in_autocommit_is_refused(project: Project, postgres: SyncData
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
         [
-            "E*SessionAwareError: session_aware: SAVEPOINT failed (InternalError), which every session of the test needs. Use "
-            "an engine without isolation_level='AUTOCOMMIT', on a database that has savepoints."
+            "E*SessionAwareError: session_aware: SAVEPOINT failed (InternalError), which every session of the test needs. "
+            "Use an engine without isolation_level='AUTOCOMMIT', on a database that has savepoints."
         ]
     )
 
@@ -161,8 +161,8 @@ def session_aware_engine():
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(
         [
-            "E*SessionAwareError: session_aware_engine: it is of type str, not an Engine. Return 'create_engine(...)' from the "
-            "fixture session_aware_engine, an AsyncEngine from session_aware_async_engine."
+            "E*SessionAwareError: session_aware_engine: it is of type str, not an Engine. Return 'create_engine(...)' from "
+            "the fixture session_aware_engine, an AsyncEngine from session_aware_async_engine."
         ]
     )
 

@@ -131,9 +131,9 @@ def test_a_commit_inside_what_rolls_back_is_told_at_the_end(on_database: Project
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(
         [
-            "E*PytestWarning: session_aware: Accounts.log committed inside Accounts.log_and_fail, which then rolled back. On "
-            "two connections that work would stay; on the one connection of the test it is gone. Test this against a database "
-            "that commits, or end the outer one first."
+            "E*PytestWarning: session_aware: Accounts.log committed inside Accounts.log_and_fail, which then rolled back. "
+            "On two connections that work would stay; on the one connection of the test it is gone. Test this against a "
+            "database that commits, or end the outer one first."
         ]
     )
 
@@ -143,8 +143,8 @@ def test_units_that_end_out_of_order_are_refused(on_sqlite: Project, sqlite: Syn
         """
         MESSAGE = (
             "session_aware: Accounts.stream ended before Accounts.stream, which began inside it. On the one connection of "
-            "the test each is a savepoint, and the inner one must end first. End them in order (streams that are read side by "
-            "side do not), or test this against a database that commits."
+            "the test each is a savepoint, and the inner one must end first. End them in order (streams that are read side "
+            "by side do not), or test this against a database that commits."
         )
 
         @pytest.mark.filterwarnings("ignore:nested transaction already deassociated")
