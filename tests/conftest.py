@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+pytest_plugins = ["pytester"]  # runs the tests of the pytest plugin
+
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQL]:

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import SessionTransaction
 
-__all__ = ["after_commit"]
+__all__ = ["TAKER_KEY", "after_commit", "call"]
 
 _logger: Final = logging.getLogger("session_aware")
 _KEY: Final = "session_aware.after_commit"
+
+TAKER_KEY: Final = "session_aware.after_commit.taker"
+"""Where ``session.info`` may hold what takes each callback in the place of ``call``: the pytest plugin keeps them."""
 
 
 class _Registered(NamedTuple):
@@ -110,14 +113,20 @@ def _run(session: Session, ended: SessionTransaction) -> None:
     callbacks: _Callbacks = session.info[_KEY]
     waiting = callbacks.waiting if callbacks.is_committed else []
     callbacks.waiting, callbacks.is_committed = [], False  # first: a callback may use the session again
+    take: Callable[[Callable[[], object]], None] = session.info.get(TAKER_KEY, call)
     for registered in waiting:
         try:
-            result = registered.callback()
-            if inspect.isawaitable(result):
-                _await(result)
+            take(registered.callback)
         except Exception:
             name = getattr(registered.callback, "__qualname__", repr(registered.callback))
             _logger.exception("after_commit: %s failed; the transaction is committed", name)
+
+
+def call(callback: Callable[[], object]) -> None:
+    """Call what waited; an async session's commit runs in a greenlet, which awaits what is awaitable."""
+    result = callback()
+    if inspect.isawaitable(result):
+        _await(result)
 
 
 def _await(awaitable: Awaitable[object]) -> None:

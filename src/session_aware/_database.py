@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import UnboundExecutionError
@@ -17,7 +17,14 @@ if TYPE_CHECKING:
 
     from session_aware._policy import SessionPolicy
 
-__all__ = ["connection_of", "isolation_level", "needs_connection", "prepare"]
+__all__ = ["PRETENDED_LEVEL_KEY", "connection_of", "isolation_level", "needs_connection", "prepare"]
+
+PRETENDED_LEVEL_KEY: Final = "session_aware.pretended_level"
+"""In ``session.info`` where units run one after the other inside one transaction, as the pytest plugin makes them.
+
+They are isolated from each other at every level, so the level that a unit asks for is not set but remembered there, and
+whoever joins is checked against it. None until a unit asks.
+"""
 
 
 def needs_connection(policy: SessionPolicy) -> bool:
@@ -35,7 +42,8 @@ def connection_of(session: Session) -> Connection | None:
 
 def isolation_level(session: Session) -> str:
     """Ask the database for the level of the session's transaction. It takes a connection if there is none yet."""
-    return session.connection().get_isolation_level()
+    pretended: str | None = session.info.get(PRETENDED_LEVEL_KEY)
+    return session.connection().get_isolation_level() if pretended is None else pretended
 
 
 def prepare(session: Session, policy: SessionPolicy, *, name: str, is_begun: bool) -> Callable[[], None] | None:
@@ -53,7 +61,9 @@ def prepare(session: Session, policy: SessionPolicy, *, name: str, is_begun: boo
     bind = session.bind
     if is_begun or (isinstance(bind, Connection) and bind.in_transaction()):
         connection = session.connection()
-        if policy.isolation_level is not None:
+        if PRETENDED_LEVEL_KEY in session.info:
+            session.info[PRETENDED_LEVEL_KEY] = policy.isolation_level
+        elif policy.isolation_level is not None:
             _plan.check_isolation_level(policy.isolation_level, connection.get_isolation_level(), name=name)
         if policy.read_only and connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SET TRANSACTION READ ONLY")

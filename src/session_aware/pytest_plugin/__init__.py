@@ -1,0 +1,250 @@
+"""The pytest plugin: tests whose database work is rolled back, whoever committed it.
+
+Installed with the package (entry point ``pytest11``), it does nothing until a test asks for one of its fixtures; only
+``NestedSessionWarning`` is an error in every test. Name the database once, in ``conftest.py``:
+
+    @pytest.fixture(scope="session")
+    def session_aware_engine():
+        engine = create_engine("postgresql+psycopg://localhost/test")
+        Base.metadata.create_all(engine)
+        yield engine
+        engine.dispose()
+
+    def test_open(session_aware_db):
+        Accounts().open("ann")              # commits, as far as it can tell
+        assert session_aware_db.session.scalars(select(Account.owner)).all() == ["ann"]
+
+Fixtures that you override:
+    session_aware_engine: The ``Engine`` of the tests, with its tables. Scope: session.
+    session_aware_async_engine: The ``AsyncEngine``, for async callables; with ``poolclass=NullPool`` it serves many loops.
+    session_aware_session_factory, session_aware_async_session_factory: A sessionmaker whose class and options the test's
+        sessions take over; None (the default): plain sessions.
+
+Fixtures that you use, each for one test:
+    session_aware_db: Every sync auto call, in any thread, works on one connection, which is rolled back; see ``RolledBack``.
+    session_aware_async_db: The same for async calls, under pytest-asyncio or anyio; see ``AsyncRolledBack``.
+    session_aware_session, session_aware_async_session: The test's own session there.
+    session_aware_after_commit: What ``after_commit`` registered; see ``AfterCommit``. ``run()`` runs it.
+    session_aware_assert_units: ``with session_aware_assert_units(committed=1, statements=2): ...``; see ``assert_units``.
+
+Marker ``session_aware``, on a test, a class or a module (the closest decides):
+    allow_nested=True: ``NestedSessionWarning`` is no error.
+    run_after_commit=True: Callbacks of ``after_commit`` are not kept but run at the commit, as in production. What they
+        raise fails the test at its end.
+
+Ini option ``session_aware_timeout``: seconds (10) that a call waits for one of another thread or task.
+
+Without fixtures, in any runner: ``with rolled_back(engine) as db``, ``async with async_rolled_back(engine) as db`` and
+``with assert_units(...)``, which are imported from here.
+
+What differs from a database that commits, since all is one transaction on one connection:
+    * units of several threads run one after the other. One that waits for another's end for ever is refused with a message;
+    * a unit begun inside another (``REQUIRES_NEW``) goes with it if that rolls back. The test ends with a warning then;
+    * isolation levels are not set: units that run one after the other are isolated at every level. Joining is checked as
+      ever. READ ONLY holds on PostgreSQL and SQLite; on MySQL and MariaDB only flushes are refused;
+    * deferred constraints are not checked at each commit; on PostgreSQL they are at the end of the test;
+    * on MySQL and MariaDB, CREATE, ALTER, DROP and TRUNCATE commit. The test fails then, and says so;
+    * sync and async calls have a transaction each and do not see each other's rows.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator
+    from contextlib import AbstractContextManager
+
+    from sqlalchemy import Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+    from sqlalchemy.orm import Session, sessionmaker
+
+    from session_aware.pytest_plugin._async_rollback import AsyncRolledBack, async_rolled_back
+    from session_aware.pytest_plugin._callbacks import AfterCommit
+    from session_aware.pytest_plugin._rollback import RolledBack, rolled_back
+    from session_aware.pytest_plugin._units import Units, assert_units
+
+__all__ = ["AfterCommit", "AsyncRolledBack", "RolledBack", "Units", "assert_units", "async_rolled_back", "rolled_back"]
+
+# Lazy (PEP 562): every pytest run of whoever has the package installed loads this module.
+_HOMES: Final = {
+    "AfterCommit": "_callbacks",
+    "AsyncRolledBack": "_async_rollback",
+    "RolledBack": "_rollback",
+    "Units": "_units",
+    "assert_units": "_units",
+    "async_rolled_back": "_async_rollback",
+    "rolled_back": "_rollback",
+}
+_WARNING: Final = "session_aware.NestedSessionWarning"
+_PYTEST_ASYNCIO: Final = ("asyncio", "pytest_asyncio.plugin")  # as entry point, or by -p
+_KEYWORDS: Final = frozenset({"allow_nested", "run_after_commit"})
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - what a module's attribute is
+    if name not in _HOMES:
+        msg = f"module 'session_aware.pytest_plugin' has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(f"session_aware.pytest_plugin.{_HOMES[name]}"), name)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the ini option."""
+    parser.addini("session_aware_timeout", "Seconds that a call waits for one of another thread or task.", default="10")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker, turn the warning into an error unless the project says otherwise, and meet pytest-asyncio."""
+    config.addinivalue_line(
+        "markers",
+        "session_aware(*, allow_nested=False, run_after_commit=False): let an auto call start inside another one's body; "
+        "run after_commit callbacks at the commit.",
+    )
+    if not any("NestedSessionWarning" in line for line in config.getini("filterwarnings")):
+        config.addinivalue_line("filterwarnings", f"error::{_WARNING}")
+    if any(map(config.pluginmanager.hasplugin, _PYTEST_ASYNCIO)):
+        config.pluginmanager.register(import_module("session_aware.pytest_plugin._asyncio"), "session_aware_asyncio")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Check the marker; let it reach the warning."""
+    said = _marked(item)
+    if unknown := said.keys() - _KEYWORDS:
+        msg = (
+            f"{item.nodeid}: the marker session_aware has no keyword {', '.join(sorted(unknown))}. Write "
+            "'@pytest.mark.session_aware(allow_nested=True)' or 'run_after_commit=True'."
+        )
+        raise pytest.UsageError(msg)
+    if said.get("allow_nested"):
+        item.add_marker(pytest.mark.filterwarnings(f"ignore::{_WARNING}"))
+
+
+def _marked(item: pytest.Item) -> dict[str, object]:
+    """Return the keywords of the marker, the closest first to say."""
+    said: dict[str, object] = {}
+    for mark in item.iter_markers("session_aware"):
+        said = {**dict.fromkeys(map(str, mark.args), True), **mark.kwargs, **said}
+    return said
+
+
+def _missing(fixture: str, module: str, call: str) -> NoReturn:
+    pytest.fail(
+        f"{fixture}: no engine is named for the tests. Write in conftest.py:\n\n"
+        f"from {module} import {call.partition('(')[0]}\n\n"
+        f'@pytest.fixture(scope="session")\n'
+        f"def {fixture}():\n"
+        f"    return {call}\n",
+        pytrace=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def session_aware_engine() -> Engine:
+    """Name the engine of the tests: override this in conftest.py."""
+    _missing("session_aware_engine", "sqlalchemy", 'create_engine("postgresql+psycopg://localhost/test")')
+
+
+@pytest.fixture(scope="session")
+def session_aware_async_engine() -> AsyncEngine:
+    """Name the async engine of the tests: override this in conftest.py."""
+    call = 'create_async_engine("postgresql+asyncpg://localhost/test", poolclass=NullPool)'
+    _missing("session_aware_async_engine", "sqlalchemy.ext.asyncio", call)
+
+
+@pytest.fixture(scope="session")
+def session_aware_session_factory() -> sessionmaker[Session] | None:
+    """Name a sessionmaker whose class and options the test's sessions take over: override this if you have one."""
+    return None
+
+
+@pytest.fixture(scope="session")
+def session_aware_async_session_factory() -> async_sessionmaker[AsyncSession] | None:
+    """Name an async_sessionmaker whose classes and options the test's sessions take over: override this if you have one."""
+    return None
+
+
+@pytest.fixture(scope="session")
+def session_aware_timeout(pytestconfig: pytest.Config) -> float:
+    """Give the ini option of that name in seconds."""
+    return float(pytestconfig.getini("session_aware_timeout"))
+
+
+@pytest.fixture
+def session_aware_after_commit(request: pytest.FixtureRequest) -> AfterCommit:
+    """Give the callbacks that after_commit would have run; run() runs them."""
+    is_run = bool(_marked(request.node).get("run_after_commit"))
+    return __getattr__("AfterCommit")(is_run=is_run)  # type: ignore[no-any-return]  # a lazy name
+
+
+@pytest.fixture
+def session_aware_db(
+    session_aware_engine: Engine,
+    session_aware_session_factory: sessionmaker[Session] | None,
+    session_aware_after_commit: AfterCommit,
+    session_aware_timeout: float,
+) -> Generator[RolledBack]:
+    """Roll back at the end what the test and every sync auto call in it, in all threads, have done."""
+    with __getattr__("rolled_back")(
+        session_aware_engine,
+        session_factory=session_aware_session_factory,
+        after_commit=session_aware_after_commit,
+        timeout=session_aware_timeout,
+    ) as db:
+        yield db
+
+
+@pytest.fixture
+def session_aware_session(session_aware_db: RolledBack) -> Session:
+    """Give the test's own session in session_aware_db."""
+    return session_aware_db.session
+
+
+@pytest.fixture
+async def _session_aware_anyio_db(
+    session_aware_async_engine: AsyncEngine,
+    session_aware_async_session_factory: async_sessionmaker[AsyncSession] | None,
+    session_aware_after_commit: AfterCommit,
+    session_aware_timeout: float,
+) -> AsyncGenerator[AsyncRolledBack]:
+    async with __getattr__("async_rolled_back")(
+        session_aware_async_engine,
+        session_factory=session_aware_async_session_factory,
+        after_commit=session_aware_after_commit,
+        timeout=session_aware_timeout,
+    ) as db:
+        yield db
+
+
+@pytest.fixture
+def session_aware_async_db(
+    request: pytest.FixtureRequest,
+    session_aware_async_engine: AsyncEngine,  # noqa: ARG001 - named, since pytest parametrizes by what is named
+    session_aware_async_session_factory: async_sessionmaker[AsyncSession] | None,  # noqa: ARG001
+) -> AsyncRolledBack:
+    """Roll back at the end what the test and every async auto call in it have done; pytest-asyncio or anyio runs it."""
+    if "anyio_backend" in request.fixturenames:
+        fixture = "_session_aware_anyio_db"
+    elif (asyncio_fixtures := request.config.pluginmanager.get_plugin("session_aware_asyncio")) is not None:
+        fixture = asyncio_fixtures.fixture_for(request)
+    else:
+        pytest.fail(
+            "session_aware_async_db: nothing runs async fixtures for this test. Mark it with '@pytest.mark.anyio' (plugin: "
+            "anyio), or install pytest-asyncio, or write in the test 'async with async_rolled_back(engine) as db:'.",
+            pytrace=False,
+        )
+    return request.getfixturevalue(fixture)  # type: ignore[no-any-return]  # as pytest types it
+
+
+@pytest.fixture
+def session_aware_async_session(session_aware_async_db: AsyncRolledBack) -> AsyncSession:
+    """Give the test's own session in session_aware_async_db."""
+    return session_aware_async_db.session
+
+
+@pytest.fixture(scope="session")
+def session_aware_assert_units() -> Callable[..., AbstractContextManager[Units]]:
+    """Give assert_units: how many units a block commits and rolls back, and how many statements it sends."""
+    return __getattr__("assert_units")  # type: ignore[no-any-return]  # a lazy name
