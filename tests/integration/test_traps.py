@@ -70,7 +70,7 @@ def test_dropped_async_stream_is_rolled_back_by_the_loop(async_database: AsyncDa
         assert await anext(stream) == "ann"
         del stream
         gc.collect()
-        while async_database.checked_out:
+        while async_database.checked_out:  # noqa: ASYNC110 - nobody tells when the loop has finished it
             await asyncio.sleep(0)
 
     async_database.run(asyncio.wait_for(scenario(), 10))

@@ -130,7 +130,7 @@ def wrapped(url: str, original: Exception, *, is_lost: bool = False) -> exc.DBAP
 def postgresql_error(driver: str, code: str) -> Exception:
     if driver == "psycopg2":
         error: Exception = importlib.import_module("psycopg2.errors").lookup("40001")("x")
-        error.__setstate__({"pgcode": code})  # type: ignore[attr-defined] # a server sets it, and pickle
+        error.__setstate__({"pgcode": code})  # a server sets it, and pickle
         return error
     if code not in psycopg.errors._sqlcodes:
         error = psycopg.OperationalError("x")
