@@ -217,7 +217,7 @@ class Owned:
         try:
             if self._restore is not None:
                 self._restore()
-            if not self.is_committed:
+            if self.outcome != "committed":
                 self._handle.rollback()
             self._handle.close()
         except BaseException as failure:
@@ -227,7 +227,8 @@ class Owned:
             return failure
         finally:
             self.session.info.pop(_hooks.INFO_KEY, None)
-            _hooks.unwatch(self)
+            if self.begun:
+                _hooks.unwatch(self)
         return None
 
     def _invalidate(self) -> None:

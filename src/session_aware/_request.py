@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, Protocol
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from session_aware.exceptions import SessionAwareError, SessionFactoryError, SessionParameterError
 
@@ -22,7 +23,8 @@ __all__ = ["Handle", "Request", "Unit", "refuse_deferred", "refuse_other_result"
 _DEFERRED: Final = frozenset({AsyncGeneratorType, CoroutineType, GeneratorType})
 
 
-class Request(NamedTuple):
+@dataclass(slots=True, eq=False, repr=False)
+class Request:
     """One call as it was decided: the plan, and all that was looked up for it. It may be carried out again."""
 
     plan: Plan

@@ -50,7 +50,7 @@ def _drivers(kind: Kind) -> Any:  # noqa: ANN401 - a module
 class Dispatcher:
     """What wrapt calls instead of the callable: look the policy and the factory up, plan, hand over to the driver."""
 
-    __slots__ = ("_driver", "_memo", "binding", "declaration", "home", "settings", "takes_self")
+    __slots__ = ("_driver", "_is_async", "_memo", "binding", "declaration", "home", "settings", "takes_self")
 
     def __init__(self, declaration: Declaration, settings: Settings, binding: Binding) -> None:
         self.binding = binding
@@ -59,6 +59,7 @@ class Dispatcher:
         self.takes_self = False
         self.settings = settings
         self._driver: Callable[..., object] | None = None
+        self._is_async = declaration.kind.is_async
         self._memo: tuple[object, object, SessionPolicy] | None = None
 
     def __call__(
@@ -78,7 +79,7 @@ class Dispatcher:
             factory = _factory.find(
                 self.settings.factories,
                 target,
-                is_async=declaration.kind.is_async,
+                is_async=self._is_async,
                 read_only=policy.read_only is True,
                 name=declaration.name,
             )
@@ -109,6 +110,7 @@ class Dispatcher:
 class BoundFunction(_BoundFunctionWrapper):
     """A bound session-aware callable. wrapt refuses to copy and pickle its proxies; a bound method can do both."""
 
+    __slots__ = ()
     is_of_class = False
 
     def __copy__(self) -> object:
@@ -133,6 +135,7 @@ class BoundFunction(_BoundFunctionWrapper):
 class _BoundToClass(BoundFunction):
     """A class method, or a static method that knows its class: ``B.s()`` uses B's factory, though A wrote ``s``."""
 
+    __slots__ = ()
     is_of_class = True
 
     def __call__(self, *args: object, **kwargs: object) -> object:
