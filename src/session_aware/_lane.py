@@ -60,7 +60,7 @@ class Binding(enum.Enum):
     """How the wrapper behind a lane is bound: the value is the text that asks it."""
 
     FUNCTION = "{ask}({all})"
-    INSTANCE = "{ask}({first})({rest})"
+    INSTANCE = "{ask}({all})"  # unbound: to bind wrapt's wrapper costs as much as all that it does then
     CLASS = "{ask}(None, {first})({rest})"
     OWNER = "{ask}(None, {owner})({all})"  # a static method that is passed the class it was reached through
 
@@ -121,7 +121,7 @@ def lane(function: object, kind: Kind, binding: Binding, wrapper: Any, *, is_pla
         return None
     template = _templates.get(shape) or _compiled(shape)
     cells = {
-        "ask": CellType(wrapper if binding is Binding.FUNCTION else wrapper.__get__),
+        "ask": CellType(wrapper if binding in {Binding.FUNCTION, Binding.INSTANCE} else wrapper.__get__),
         "method": CellType(function),
         "new_session": _NEW_SESSION,
         "planned": CellType(is_planned),

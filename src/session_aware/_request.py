@@ -33,7 +33,7 @@ class Request:
     given: object
     factory: Callable[[], object] | None
     commits: bool
-    is_attempt: bool = False  # one of several: whoever makes them reports the unit
+    is_attempt: bool  # one of several: whoever makes them reports the unit
 
 
 class Handle(Protocol):

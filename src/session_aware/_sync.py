@@ -65,7 +65,8 @@ def call(request: Request, function: Callable[..., object], args: tuple[object, 
         session = acquire(request)
         unit.begin(session, session)
         with unit.marker:
-            result = function(*args, **{**kwargs, "session": session})
+            kwargs["session"] = session  # made for this call by wrapt, so nobody else has it
+            result = function(*args, **kwargs)
         unit.end(result)
     except BaseException as error:
         unit.abort(error)

@@ -56,7 +56,7 @@ class Dispatcher:
         self.binding = binding
         self.declaration = declaration
         self.home: type | None = None  # the service that has it beneath another decorator, which calls it as a function
-        self.takes_self = False
+        self.takes_self = binding is Binding.INSTANCE  # called as a function, as its lane does, it finds the object there
         self.settings = settings
         self._driver: Callable[..., object] | None = None
         self._is_async = declaration.kind.is_async
@@ -67,7 +67,7 @@ class Dispatcher:
     ) -> object:
         given = kwargs.get("session")
         declaration = self.declaration
-        if target is None and self.home is not None:
+        if target is None:
             target = args[0] if self.takes_self and args else self.home
         policy = self.policy(target)
         chosen = _plan.plan(policy, is_given=is_given(given), name=declaration.name)
@@ -86,7 +86,7 @@ class Dispatcher:
         commits = policy.read_only is not True and (
             declaration.is_commit is None or bool(kwargs.get("is_commit", declaration.is_commit))
         )
-        request = Request(chosen, declaration.name, policy, given, factory, commits)
+        request = Request(chosen, declaration.name, policy, given, factory, commits, is_attempt=False)
         if policy.retry is not None and chosen is Plan.OPEN:
             return _drivers(declaration.kind).RETRYING[declaration.kind](request, wrapped, args, kwargs)
         driver = self._driver
