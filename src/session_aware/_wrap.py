@@ -62,9 +62,10 @@ class Dispatcher:
         self._is_async = declaration.kind.is_async
         self._memo: tuple[object, object, SessionPolicy] | None = None
 
-    def __call__(
+    def dispatch(
         self, wrapped: Callable[..., object], target: object, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> object:
+        """Carry a call out; wrapt calls this."""
         given = kwargs.get("session")
         declaration = self.declaration
         if target is None:
@@ -170,7 +171,7 @@ def wrap(
     """
     is_of_class = binding in {Binding.CLASS, Binding.OWNER}
     wrapper = (_ClassSessionFunction if is_of_class else SessionFunction)(
-        function, Dispatcher(declaration, settings, binding)
+        function, Dispatcher(declaration, settings, binding).dispatch
     )
     if _plan.looks_at_given(settings.policy):
         return wrapper
@@ -187,7 +188,7 @@ def dispatcher_of(value: object) -> Dispatcher | None:
     """Return what decides the calls of a wrapped callable, in front of which a lane may stand; None for any other."""
     function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
     wrapper = function if isinstance(function, SessionFunction) else _lane.wrapper_behind(function)
-    return None if wrapper is None else cast("Dispatcher", wrapper._self_wrapper)  # noqa: SLF001 - wrapt's own way
+    return None if wrapper is None else cast("Dispatcher", wrapper._self_wrapper.__self__)  # noqa: SLF001 - wrapt's own way
 
 
 def unwrapped(value: object) -> Callable[..., object]:
