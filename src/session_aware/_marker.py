@@ -50,7 +50,7 @@ class Marker:
         self._before = _current.get()
         _current.set(self)
 
-    def __exit__(self, _kind: object, _error: object, _traceback: object) -> None:
+    def __exit__(self, *_: object) -> None:
         if _current.get() is self:
             _current.set(self._before)
         self._before = None
