@@ -135,7 +135,8 @@ async def call(
         session = acquire(request)
         await begin(unit, session)
         with unit.marker:
-            awaitable = function(*args, **{**kwargs, "session": session})
+            kwargs["session"] = session  # made for this call by wrapt, so nobody else has it
+            awaitable = function(*args, **kwargs)
             if not isinstance(awaitable, Awaitable):
                 refuse_other_result(awaitable, "an async def", request.name)
             result: object = await awaitable

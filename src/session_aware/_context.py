@@ -194,7 +194,7 @@ class _SessionBlock:
         factory = None
         if chosen is Plan.OPEN:
             factory = _factory.find(self._factories, None, is_async=is_async, read_only=read_only, name=self._name)
-        return Request(chosen, self._name, policy, self._given, factory, self._is_commit and not read_only)
+        return Request(chosen, self._name, policy, self._given, factory, self._is_commit and not read_only, is_attempt=False)
 
     def _opened(self, unit: Unit, session: object) -> object:
         self._unit = unit

@@ -70,7 +70,7 @@ def find(own: Mapping[str, object], target: object, *, is_async: bool, read_only
         return override
     keywords = SOUGHT[is_async, read_only]
     keyword, factory = (
-        _named(own, keywords)
+        (own and _named(own, keywords))
         or _on_target(target, keywords)
         or _named(_configuration.current().factories, keywords)
         or (keywords[-1], None)
@@ -79,11 +79,15 @@ def find(own: Mapping[str, object], target: object, *, is_async: bool, read_only
         _refuse_missing(keyword, name)
     if type(factory) is not sessionmaker or is_async:
         check_factory(factory, keyword, name)
-    return cast("Callable[[], object]", factory)
+    made: Callable[[], Any] = factory  # type: ignore[assignment]  # checked; cast() would be a call
+    return made
 
 
 def _named(factories: Mapping[str, object], keywords: tuple[str, ...]) -> tuple[str, object] | None:
-    return next(((keyword, factories[keyword]) for keyword in keywords if keyword in factories), None)
+    for keyword in keywords:  # no generator: this runs at each call
+        if keyword in factories:
+            return keyword, factories[keyword]
+    return None
 
 
 def _on_target(target: object, keywords: tuple[str, ...]) -> tuple[str, object] | None:
@@ -91,16 +95,16 @@ def _on_target(target: object, keywords: tuple[str, ...]) -> tuple[str, object] 
 
     Otherwise a subclass, or an instance, with a database of its own would read from the replica of its base's.
     """
-    found = [
-        (_distance(target, keyword), keyword, factory)
-        for keyword in keywords
-        if (factory := getattr(target, keyword, None)) is not None
-        and not (isinstance(target, type) and hasattr(factory, "__get__") and gives_factory_later(factory))
-    ]
-    if not found:
-        return None
-    _, keyword, factory = found[0] if len(found) == 1 else min(found, key=lambda one: one[0])
-    return keyword, factory
+    found: tuple[str, object] | None = None
+    for keyword in keywords:
+        factory = getattr(target, keyword, None)
+        if factory is None:
+            continue
+        if isinstance(target, type) and hasattr(factory, "__get__") and gives_factory_later(factory):
+            continue
+        if found is None or _distance(target, keyword) < _distance(target, found[0]):
+            found = keyword, factory
+    return found
 
 
 def _distance(target: object, keyword: str) -> int:

@@ -93,13 +93,10 @@ def _watcher(connection: Connection) -> Owner | None:
     return vars(connection).get(INFO_KEY)
 
 
-def _owner(session: Session) -> Owner | None:
-    return session.info.get(INFO_KEY)
-
-
 @event.listens_for(Session, "after_begin")
 def _remember_connection(session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
-    if (owner := _owner(session)) is not None:
+    owner: Owner | None = session.info.get(INFO_KEY)
+    if owner is not None:
         watch(connection, owner)
 
 
@@ -142,7 +139,7 @@ def _code(error: BaseException) -> object:
 
 @event.listens_for(Session, "after_soft_rollback")
 def _forget_healed(session: Session, ended: SessionTransaction) -> None:
-    owner = _owner(session)
+    owner: Owner | None = session.info.get(INFO_KEY)
     if owner is None or not owner.failed:
         return
     savepoint: SessionTransaction | None = ended
@@ -166,7 +163,7 @@ def _forget(owner: Owner, savepoint: SessionTransaction | NestedTransaction) -> 
 
 @event.listens_for(Session, "before_commit")
 def _refuse_commit(session: Session) -> None:
-    owner = _owner(session)
+    owner: Owner | None = session.info.get(INFO_KEY)
     if owner is None or owner.is_ending or session.in_nested_transaction():
         return
     msg = (
@@ -181,14 +178,14 @@ def _refuse_commit(session: Session) -> None:
 @event.listens_for(Session, "after_commit", insert=True)
 def _notice_commit(session: Session) -> None:
     # Before the users' own listeners: what they raise is no failure of the COMMIT.
-    owner = _owner(session)
+    owner: Owner | None = session.info.get(INFO_KEY)
     if owner is not None and owner.is_ending and not session.in_nested_transaction():
         owner.outcome = "committed"
 
 
 @event.listens_for(Session, "before_flush")
 def _refuse_flush(session: Session, _context: UOWTransaction, _instances: object) -> None:
-    owner = _owner(session)
+    owner: Owner | None = session.info.get(INFO_KEY)
     if owner is None or not owner.is_read_only:
         return
     changed = [*session.new, *session.deleted, *(one for one in session.dirty if session.is_modified(one))]

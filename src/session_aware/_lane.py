@@ -10,10 +10,10 @@ the text of the lane is
     def bind(ask, method, new_session, planned):
         def lane(self, account_id, owner, *, session):
             if session is None or session is new_session or planned:
-                return ask(self, None)(account_id, owner, session=session)
+                return ask(self, account_id, owner, session=session)
             return method(self, account_id, owner, session=session)
 
-Given a session, it calls the method. Otherwise it asks the wrapper (``ask`` binds it), which decides and carries out as for
+Given a session, it calls the method. Otherwise it asks the wrapper, which decides and carries out as for
 every other kind of callable. ``planned`` is True where even a given session has to be looked at: for a SAVEPOINT, a refusal
 or an isolation level.
 
@@ -60,7 +60,7 @@ class Binding(enum.Enum):
     """How the wrapper behind a lane is bound: the value is the text that asks it."""
 
     FUNCTION = "{ask}({all})"
-    INSTANCE = "{ask}({first}, None)({rest})"  # wrapt 1 wants the owner too
+    INSTANCE = "{ask}({all})"  # unbound: to bind wrapt's wrapper costs as much as all that it does then
     CLASS = "{ask}(None, {first})({rest})"
     OWNER = "{ask}(None, {owner})({all})"  # a static method that is passed the class it was reached through
 
@@ -124,7 +124,7 @@ def lane(function: object, kind: Kind, binding: Binding, wrapper: Any, *, is_pla
         return None
     template = _templates.get(shape) or _compiled(shape)
     cells = {
-        "ask": CellType(wrapper if binding is Binding.FUNCTION else wrapper.__get__),
+        "ask": CellType(wrapper if binding in {Binding.FUNCTION, Binding.INSTANCE} else wrapper.__get__),
         "method": CellType(function),
         "new_session": _NEW_SESSION,
         "planned": CellType(is_planned),

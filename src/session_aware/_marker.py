@@ -24,6 +24,9 @@ __all__ = ["LANE_FILE", "NO_MARKER", "Marker", "NoMarker", "warn_if_nested"]
 LANE_FILE: Final = "<session_aware lane"
 """How the file name of a generated function starts."""
 
+# No public call answers "is a loop running?" without raising, which would cost as much as a whole unit's begin.
+_running_loop: Final = asyncio._get_running_loop  # noqa: SLF001 - see above
+
 _current: ContextVar[Marker | None] = ContextVar("session_aware", default=None)
 
 
@@ -43,7 +46,7 @@ class Marker:
     def __enter__(self) -> None:
         # At each entry, not once: a stream may be read, and a block ended, by another thread than began it.
         self.thread = get_ident()
-        self.task = _task()
+        self.task = 0 if _running_loop() is None else _task()
         self._before = _current.get()
         _current.set(self)
 
@@ -70,8 +73,7 @@ NO_MARKER: Final = NoMarker()
 
 def _task() -> int:
     """Identify the running task, 0 without one. The id, not the task: a task holds its context, which holds us."""
-    # No public call answers "is a loop running?" without raising, which would cost as much as a whole unit's begin.
-    return 0 if asyncio._get_running_loop() is None else id(asyncio.current_task())  # noqa: SLF001
+    return 0 if _running_loop() is None else id(asyncio.current_task())
 
 
 def warn_if_nested(name: str, factory: object) -> None:

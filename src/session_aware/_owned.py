@@ -99,7 +99,8 @@ class Owned:
 
     def begin(self, session: Session, handle: Handle) -> None:
         """Take the new session over and begin, unless the factory already has."""
-        if (other := session.info.get(_hooks.INFO_KEY)) is not None:
+        info = session.info
+        if (other := info.get(_hooks.INFO_KEY)) is not None:
             msg = (
                 f"{self.name}: the session factory returned a session that {other.name} is using. Each call needs a session "
                 "of its own. Write 'session_factory=sessionmaker(engine)', not a function that returns a shared session."
@@ -108,7 +109,7 @@ class Owned:
         self.session = session
         self._handle = handle
         self.is_over = False
-        session.info[_hooks.INFO_KEY] = self
+        info[_hooks.INFO_KEY] = self
         # It is closed right after the commit: expiry could only turn what the body returns into DetachedInstanceError.
         session.expire_on_commit = False
         transaction = session.get_transaction()
@@ -149,7 +150,8 @@ class Owned:
             self._fail(error, witness)
         if not self._is_released and (failure := self._release()) is not None:
             _observe.logger.warning(_NOT_CLOSED, self.name, self.outcome, exc_info=failure)
-        self._report(None)
+        if self._started is not None:
+            self._report(None)
 
     def _fail(self, error: BaseException, witness: _outcome.Transaction | None) -> None:
         """Clean up after a failed end and raise what is known of it; return if it is committed after all."""
@@ -222,7 +224,7 @@ class Owned:
         try:
             if self._restore is not None:
                 self._restore()
-            if not self.is_committed:
+            if self.outcome != "committed":
                 self._handle.rollback()
             self._handle.close()
         except BaseException as failure:
@@ -232,7 +234,8 @@ class Owned:
             return failure
         finally:
             self.session.info.pop(_hooks.INFO_KEY, None)
-            _hooks.unwatch(self)
+            if self.begun:
+                _hooks.unwatch(self)
         return None
 
     def _invalidate(self) -> None:

@@ -29,10 +29,12 @@ def check(session: Session, transaction: SessionTransaction, begun: Begun, *, na
             "'with session.begin_nested():'."
         )
         raise SessionOwnershipError(msg)
-    if not session.is_active or all(
-        root is None or root.is_active or connection.invalidated for connection, (root, _) in begun.items()
-    ):
-        return
+    for connection, (root, _) in begun.items():
+        if root is not None and not root.is_active and not connection.invalidated and session.is_active:
+            _refuse_ended_connection(name)
+
+
+def _refuse_ended_connection(name: str) -> NoReturn:
     msg = (
         f"{name}: the body ended the transaction of its session's connection, with commit(), rollback() or close() of "
         "'session.connection()'. What it committed there stays committed, and the rest was rolled back. Leave both to the "

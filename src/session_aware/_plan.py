@@ -35,6 +35,8 @@ def plan(policy: SessionPolicy, *, is_given: bool, name: str) -> Plan:
         PropagationError: ``MANDATORY`` without a session, ``REQUIRES_NEW`` with one.
     """
     match policy.propagation:
+        case None:  # first, for it is what most say
+            pass
         case Propagation.MANDATORY if not is_given:
             msg = (
                 f"{name}: no session was given, and its propagation is MANDATORY: it may only run in its caller's "
@@ -49,7 +51,7 @@ def plan(policy: SessionPolicy, *, is_given: bool, name: str) -> Plan:
             raise PropagationError(msg)
         case Propagation.NESTED if is_given:
             return Plan.SAVEPOINT
-        case None | Propagation.REQUIRED | Propagation.MANDATORY | Propagation.NESTED | Propagation.REQUIRES_NEW:
+        case Propagation.REQUIRED | Propagation.MANDATORY | Propagation.NESTED | Propagation.REQUIRES_NEW:
             pass
         case _:  # pragma: no cover - mypy proves that no member is left
             assert_never(policy.propagation)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, Protocol
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from session_aware.exceptions import SessionAwareError, SessionFactoryError, SessionParameterError
 
@@ -22,7 +23,8 @@ __all__ = ["Handle", "Request", "Unit", "refuse_deferred", "refuse_other_result"
 _DEFERRED: Final = frozenset({AsyncGeneratorType, CoroutineType, GeneratorType})
 
 
-class Request(NamedTuple):
+@dataclass(slots=True, eq=False, repr=False)
+class Request:
     """One call as it was decided: the plan, and all that was looked up for it. It may be carried out again."""
 
     plan: Plan
@@ -31,7 +33,7 @@ class Request(NamedTuple):
     given: object
     factory: Callable[[], object] | None
     commits: bool
-    is_attempt: bool = False  # one of several: whoever makes them reports the unit
+    is_attempt: bool  # one of several: whoever makes them reports the unit
     is_suspended: bool = False  # between its items, where the garbage collector may find it
 
 

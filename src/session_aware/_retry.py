@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ class Attempts:
         self._number = 0
         self._began = time.monotonic()
         self._started = _observe.start()
-        self.request = request._replace(is_attempt=True)
+        self.request = dataclasses.replace(request, is_attempt=True)
 
     def sync(self) -> tenacity.Retrying:
         """Return what calls a function until an attempt succeeds or the last one failed."""

@@ -9,7 +9,7 @@ import sys
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import FunctionType, MethodType
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeGuard, cast
 
 from session_aware.exceptions import SessionParameterError
 
@@ -52,6 +52,12 @@ def _codes_of_contextlib() -> dict[CodeType, Kind]:
 
 
 _CONTEXT_CODES: Final = _codes_of_contextlib()
+_KINDS: Final = {
+    inspect.CO_COROUTINE: Kind.COROUTINE,
+    inspect.CO_GENERATOR: Kind.GENERATOR,
+    inspect.CO_ASYNC_GENERATOR: Kind.ASYNC_GENERATOR,
+}
+_FLAGS: Final = sum(_KINDS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,26 +85,40 @@ def read(function: Callable[..., object], *, name: str | None = None) -> Declara
     Raises:
         SessionParameterError: The annotation names a session of the other kind (``async def`` with ``Session``).
     """
-    if not is_session_keyword_only(function) or not _takes_session(function):
+    if not is_session_keyword_only(function) or not (_is_plain(function) or _takes_session(function)):
         return None
     kind = _kind(function)
-    parameters = inspect.signature(function).parameters
-    is_commit = parameters.get("is_commit")
+    annotation, is_commit = _read_plain(function) if _is_plain(function) else _read_signature(function)
     qualified = (getattr(function, "__qualname__", None) or name or type(function).__qualname__).rpartition("<locals>.")[2]
     if not getattr(function, "__isabstractmethod__", False):  # an abstract stream is a def that returns an AsyncIterator
-        _check_annotation(function, kind, parameters["session"].annotation, qualified)
-    return Declaration(
-        name=qualified,
-        kind=kind,
-        is_commit=None
-        if is_commit is None or is_commit.kind is not is_commit.KEYWORD_ONLY
-        else is_commit.default is not False,
-    )
+        _check_annotation(function, kind, annotation, qualified)
+    return Declaration(name=qualified, kind=kind, is_commit=is_commit)
+
+
+def _is_plain(function: object) -> TypeGuard[FunctionType]:
+    """Say whether the code tells everything, in a fiftieth of the time that ``inspect.signature`` takes."""
+    return type(function) is FunctionType and not function.__dict__
+
+
+def _read_plain(function: FunctionType) -> tuple[object, bool | None]:
+    """Return the annotation of ``session``, and the default of ``is_commit`` if that is declared."""
+    code = function.__code__
+    declares = "is_commit" in code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    default = (function.__kwdefaults__ or {}).get("is_commit") is not False
+    return function.__annotations__.get("session"), default if declares else None
+
+
+def _read_signature(function: Callable[..., object]) -> tuple[object, bool | None]:
+    parameters = inspect.signature(function).parameters
+    is_commit = parameters.get("is_commit")
+    if is_commit is None or is_commit.kind is not is_commit.KEYWORD_ONLY:
+        return parameters["session"].annotation, None
+    return parameters["session"].annotation, is_commit.default is not False
 
 
 def is_session_keyword_only(function: Callable[..., object]) -> bool | None:
     """Say how ``session`` is declared: True for keyword-only, False for positional, None for not at all."""
-    if type(function) is FunctionType and not function.__dict__:  # 0.3 us instead of 13 us for inspect.signature
+    if _is_plain(function):
         code = function.__code__
         positional = code.co_argcount
         if "session" in code.co_varnames[:positional]:
@@ -181,6 +201,8 @@ def _call_of(cls: type) -> object:
 
 def _kind(function: object) -> Kind:
     """Take the outermost layer that is not a plain function: a plain wrapper is taken for what it wraps."""
+    if _is_plain(function):
+        return _KINDS.get(function.__code__.co_flags & _FLAGS, Kind.PLAIN)
     for layer in layers(function):
         if not isinstance(layer, FunctionType):
             continue

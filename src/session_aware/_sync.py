@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy.orm import Session, scoped_session
@@ -65,7 +66,8 @@ def call(request: Request, function: Callable[..., object], args: tuple[object, 
         session = acquire(request)
         unit.begin(session, session)
         with unit.marker:
-            result = function(*args, **{**kwargs, "session": session})
+            kwargs["session"] = session  # made for this call by wrapt, so nobody else has it
+            result = function(*args, **kwargs)
         unit.end(result)
     except BaseException as error:
         unit.abort(error)
@@ -93,7 +95,7 @@ def generate(
     request: Request, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> Generator[object, object, object]:
     """Run a generator as one unit, from its first ``next`` to its end; between items nothing of it is current."""
-    unit = new_unit(request._replace(is_suspended=True))
+    unit = new_unit(replace(request, is_suspended=True))
     try:
         session = acquire(request)
         unit.begin(session, session)
@@ -142,7 +144,7 @@ def hold(
     request: Request, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> Generator[object]:
     """Run a context manager as one unit: the session stays open for the ``with`` block."""
-    unit = new_unit(request._replace(is_suspended=True))
+    unit = new_unit(replace(request, is_suspended=True))
     try:
         session = acquire(request)
         unit.begin(session, session)

@@ -50,23 +50,25 @@ def _drivers(kind: Kind) -> Any:  # noqa: ANN401 - a module
 class Dispatcher:
     """What wrapt calls instead of the callable: look the policy and the factory up, plan, hand over to the driver."""
 
-    __slots__ = ("_driver", "_memo", "binding", "declaration", "home", "settings", "takes_self")
+    __slots__ = ("_driver", "_is_async", "_memo", "binding", "declaration", "home", "settings", "takes_self")
 
     def __init__(self, declaration: Declaration, settings: Settings, binding: Binding) -> None:
         self.binding = binding
         self.declaration = declaration
         self.home: type | None = None  # the service that has it beneath another decorator, which calls it as a function
-        self.takes_self = False
+        self.takes_self = binding is Binding.INSTANCE  # called as a function, as its lane does, it finds the object there
         self.settings = settings
         self._driver: Callable[..., object] | None = None
+        self._is_async = declaration.kind.is_async
         self._memo: tuple[object, object, SessionPolicy] | None = None
 
-    def __call__(
+    def dispatch(
         self, wrapped: Callable[..., object], target: object, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> object:
+        """Carry a call out; wrapt calls this."""
         given = kwargs.get("session")
         declaration = self.declaration
-        if target is None and self.home is not None:
+        if target is None:
             target = args[0] if self.takes_self and args else self.home
         policy = self.policy(target)
         chosen = _plan.plan(policy, is_given=is_given(given), name=declaration.name)
@@ -78,14 +80,14 @@ class Dispatcher:
             factory = _factory.find(
                 self.settings.factories,
                 target,
-                is_async=declaration.kind.is_async,
+                is_async=self._is_async,
                 read_only=policy.read_only is True,
                 name=declaration.name,
             )
         commits = policy.read_only is not True and (
             declaration.is_commit is None or bool(kwargs.get("is_commit", declaration.is_commit))
         )
-        request = Request(chosen, declaration.name, policy, given, factory, commits)
+        request = Request(chosen, declaration.name, policy, given, factory, commits, is_attempt=False)
         if policy.retry is not None and chosen is Plan.OPEN:
             return _drivers(declaration.kind).RETRYING[declaration.kind](request, wrapped, args, kwargs)
         driver = self._driver
@@ -109,6 +111,7 @@ class Dispatcher:
 class BoundFunction(_BoundFunctionWrapper):
     """A bound session-aware callable. wrapt refuses to copy and pickle its proxies; a bound method can do both."""
 
+    __slots__ = ()
     is_of_class = False
 
     def __copy__(self) -> object:
@@ -133,6 +136,7 @@ class BoundFunction(_BoundFunctionWrapper):
 class _BoundToClass(BoundFunction):
     """A class method, or a static method that knows its class: ``B.s()`` uses B's factory, though A wrote ``s``."""
 
+    __slots__ = ()
     is_of_class = True
 
     def __call__(self, *args: object, **kwargs: object) -> object:
@@ -167,7 +171,7 @@ def wrap(
     """
     is_of_class = binding in {Binding.CLASS, Binding.OWNER}
     wrapper = (_ClassSessionFunction if is_of_class else SessionFunction)(
-        function, Dispatcher(declaration, settings, binding)
+        function, Dispatcher(declaration, settings, binding).dispatch
     )
     if _plan.looks_at_given(settings.policy):
         return wrapper
@@ -190,7 +194,7 @@ def _wrapper_of(value: object) -> Any:  # noqa: ANN401 - wrapt's proxy
 def dispatcher_of(value: object) -> Dispatcher | None:
     """Return what decides the calls of a wrapped callable, in front of which a lane may stand; None for any other."""
     wrapper = _wrapper_of(value)
-    return None if wrapper is None else cast("Dispatcher", wrapper._self_wrapper)  # noqa: SLF001 - wrapt's own way
+    return None if wrapper is None else cast("Dispatcher", wrapper._self_wrapper.__self__)  # noqa: SLF001 - wrapt's own way
 
 
 def unwrapped(value: object) -> Callable[..., object]:

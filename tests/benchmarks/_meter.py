@@ -28,11 +28,12 @@ class Child(NamedTuple):
     module: str
     library: str
     imported_as: str
+    is_close: bool = False
 
 
 CHILDREN = (
-    Child("plain", "os", ""),
-    Child("session_aware", "session_aware._service", "session-aware"),
+    Child("plain", "os", "", is_close=True),
+    Child("session_aware", "session_aware._service", "session-aware", is_close=True),
     Child("sa_decor", "sa_decor", "sa-decor"),
     Child("oslo", "oslo_db.sqlalchemy.enginefacade", "oslo.db"),
     Child("ambient", "fastapi_transactional", "fastapi-transactional"),
@@ -45,30 +46,44 @@ def can_count() -> bool:
     return shutil.which("valgrind") is not None
 
 
-def measure(children: Sequence[Child], prefixes: Iterable[str], *, is_counted: bool) -> Costs:
+def measure(
+    children: Sequence[Child], prefixes: Iterable[str], *, is_counted: bool, is_slow: bool = False, is_exact: bool = False
+) -> Costs:
     """Run the children and return what each case cost.
 
     Counts do not depend on what else the machine does, so as many children as there are processors run at once. Times do:
     the children take turns, and of the rounds the least counts.
+
+    Args:
+        children: The processes.
+        prefixes: How the names of the cases start that are measured.
+        is_counted: Count instructions; else take times.
+        is_slow: Seed a slow-down into this library, see ``subjects.session_aware``.
+        is_exact: Count what is compared most closely with its objects at three places in memory, and take the least: the
+            interpreter's caches go by address, which is worth 2 % of a SELECT.
     """
     prefixes = tuple(prefixes)
     costs: Costs = {}
+    environment = {"SEED_SLOW_DOWN": "1"} if is_slow else {}
     if is_counted:
+        layouts = [(child, layout) for child in children for layout in range(3 if is_exact and child.is_close else 1)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            runs: Iterable[Costs] = list(pool.map(lambda child: _counted(child, prefixes), children))
+            runs: Iterable[Costs] = list(
+                pool.map(lambda one: _counted(one[0], prefixes, {**environment, "LAYOUT": str(one[1])}), layouts)
+            )
     else:
-        runs = (_timed(child, prefixes) for _ in range(_ROUNDS) for child in children)
+        runs = (_timed(child, prefixes, environment) for _ in range(_ROUNDS) for child in children)
     for run in runs:
         for key, cost in run.items():
             costs[key] = min(cost, costs.get(key, cost))
     return costs
 
 
-def _counted(child: Child, prefixes: tuple[str, ...]) -> Costs:
+def _counted(child: Child, prefixes: tuple[str, ...], environment: dict[str, str]) -> Costs:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         valgrind = ["valgrind", "-q", "--tool=callgrind", "--dump-before=ctermid", f"--callgrind-out-file={out}"]
-        results = _results(valgrind, child, "instructions", prefixes)
+        results = _results(valgrind, child, "instructions", prefixes, environment)
         files = iter(sorted(out.parent.glob("out.*"), key=lambda file: int(file.suffix[1:])))
         counts = _between_marks(files)
         costs: Costs = {}
@@ -90,15 +105,17 @@ def _between_marks(files: Iterator[Path]) -> Iterator[int]:
             yield next(int(line.split()[1]) for line in lines if line.startswith("totals:"))
 
 
-def _timed(child: Child, prefixes: tuple[str, ...]) -> Costs:
-    results = _results([], child, "seconds", prefixes)
+def _timed(child: Child, prefixes: tuple[str, ...], environment: dict[str, str]) -> Costs:
+    results = _results([], child, "seconds", prefixes, environment)
     return {(result.name, result.subject or child.imported_as): result.cost for result in results}
 
 
-def _results(before: list[str], child: Child, meter: str, prefixes: tuple[str, ...]) -> list[Result]:
+def _results(
+    before: list[str], child: Child, meter: str, prefixes: tuple[str, ...], environment: dict[str, str]
+) -> list[Result]:
     command = [*before, sys.executable, "-m", "tests.benchmarks._child", child.module, child.library, meter, *prefixes]
     path = os.pathsep.join(filter(None, (str(_ROOT / "src"), str(_ROOT), os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": path}
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": path, **environment}
     run = subprocess.run(command, cwd=_ROOT, env=environment, check=False, capture_output=True, text=True)
     if run.returncode:
         sys.exit(f"The benchmark of {child.module} failed:\n{run.stderr[-2000:]}")
