@@ -60,7 +60,7 @@ class Binding(enum.Enum):
     """How the wrapper behind a lane is bound: the value is the text that asks it."""
 
     FUNCTION = "{ask}({all})"
-    INSTANCE = "{ask}({all})"  # unbound: to bind wrapt's wrapper costs as much as all that it does then
+    INSTANCE = "{ask}({first}, {rest})"  # unbound: to bind wrapt's wrapper costs as much as all that it does then
     CLASS = "{ask}(None, {first})({rest})"
     OWNER = "{ask}(None, {owner})({all})"  # a static method that is passed the class it was reached through
 

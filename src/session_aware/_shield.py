@@ -40,7 +40,8 @@ async def shielded(work: Coroutine[Any, Any, None]) -> None:
 
 def _started(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
     """Start a task at once where that can be done: what needs no I/O is then over before anybody waits."""
-    return asyncio.Task(work, loop=loop, eager_start=True) if sys.version_info >= (3, 12) else loop.create_task(work)
+    options: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
+    return asyncio.Task(work, loop=loop, **options)
 
 
 async def _telling(work: Coroutine[Any, Any, None], over: asyncio.Future[None]) -> None:

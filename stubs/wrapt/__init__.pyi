@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
+_R = TypeVar("_R")
 _R_co = TypeVar("_R_co", covariant=True)
 
 class BoundFunctionWrapper(Generic[_P, _R_co]):
