@@ -64,7 +64,7 @@ class FailedStatement:
 _ENDS_TRANSACTION: Final = frozenset({1213, 1020})
 
 
-# A stream in a reference cycle: the garbage collector calls the pool's weak reference before it closes the generator, so that
+# A stream in a reference cycle: the garbage collector calls the pool's weak reference before it closes the generator, so
 # the rollback would reach a connection that somebody else may have by then. By identity: the unit itself may be collected.
 _kept: Final[dict[int, list[PoolProxiedConnection]]] = {}
 

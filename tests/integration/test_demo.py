@@ -532,7 +532,6 @@ def test_module_is_a_program() -> None:
     assert done.stdout.startswith("usage: python -m session_aware demo")
 
 
-
 def test_command_is_required(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([])
