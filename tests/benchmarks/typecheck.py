@@ -94,7 +94,7 @@ def main(*arguments: str) -> int:
         least = measure(Path(folder))
     ratios = {state: of_state["with"] / of_state["without"] for state, of_state in least.items()}
     for state, of_state in least.items():
-        print(  # noqa: T201 - what the command is for
+        print(
             f"{state:7}  without {of_state['without']:6.2f} s  with {of_state['with']:6.2f} s  "
             f"ratio {ratios[state]:.3f}  bound {BOUNDS.get(state, 'none')}"
         )
