@@ -64,8 +64,8 @@ class FailedStatement:
 _ENDS_TRANSACTION: Final = frozenset({1213, 1020})
 
 
-# A stream in a reference cycle: the garbage collector calls the pool's weak reference before it closes the generator, so that
-# the rollback would reach a connection that somebody else may have by then. By identity: the unit itself may be collected.
+# A stream in a reference cycle: the garbage collector calls the pool's weak reference before it closes the generator, so
+# that the rollback would reach a connection that somebody else may have by then. By identity: the unit is to be collected.
 _kept: Final[dict[int, list[PoolProxiedConnection]]] = {}
 
 

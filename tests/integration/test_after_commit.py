@@ -280,6 +280,6 @@ def test_coroutine_function_needs_an_async_session(sqlite: SyncDatabase) -> None
     with sqlite.maker() as session, pytest.raises(TypeError) as caught:
         after_commit(session, mail)
     assert str(caught.value) == (
-        f"after_commit: {mail.__qualname__!r} is a coroutine function, but a Session cannot await it. Write a plain function, "
-        "or use an AsyncSession."
+        f"after_commit: {mail.__qualname__!r} is a coroutine function, but a Session cannot await it. Write a plain "
+        "function, or use an AsyncSession."
     )

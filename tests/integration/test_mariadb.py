@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, delete, insert, select, text, update
+from sqlalchemy import create_engine, delete, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
@@ -180,11 +180,10 @@ def test_swallowed_lock_timeout_commits_nothing(bank: Bank) -> None:
 
         def body(session: Session) -> None:
             session.execute(credit("ann"))
-            try:
+            with pytest.raises(DBAPIError) as caught:
                 session.execute(credit("bob"))
-            except DBAPIError as error:
-                assert code_of(error) == 1205
-                assert not is_transient(error)
+            assert code_of(caught.value) == 1205
+            assert not is_transient(caught.value)
 
         with pytest.raises(PoisonedTransactionError):
             bank.work.run(body)
@@ -251,8 +250,10 @@ def test_interrupted_commit_is_unknown_even_with_resolve_commit(
 
 CODES = pytest.mark.parametrize(
     ("code", "expected"),
-    [(1213, True), (1020, True), (6235, True), (8002, True), (9007, True), (1226, True), (1040, True)]
-    + [(1205, False), (1317, False), (1969, False), (1062, False), (1290, False)],
+    [
+        *((code, True) for code in (1213, 1020, 6235, 8002, 9007, 1226, 1040)),
+        *((code, False) for code in (1205, 1317, 1969, 1062, 1290)),
+    ],
 )
 
 

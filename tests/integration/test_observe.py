@@ -133,7 +133,9 @@ def test_error_of_the_observer_goes_no_further(sqlite: SyncDatabase, caplog: pyt
     work_on(sqlite).open("ann")
     assert sqlite.owners() == ["ann"]
     [record] = caplog.records
-    assert record.getMessage().startswith("the observer failed on UnitRecord(name='Work.open', outcome='committed', attempts=1, ")
+    assert record.getMessage().startswith(
+        "the observer failed on UnitRecord(name='Work.open', outcome='committed', attempts=1, "
+    )
     assert record.name == "session_aware"
     assert record.levelno == logging.ERROR
 

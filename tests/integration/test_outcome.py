@@ -229,7 +229,9 @@ def test_server_that_cannot_be_asked_leaves_it_unknown(line: Line, monkeypatch: 
 
 @pytest.fixture
 def _slow_commit(line: Line) -> Iterator[None]:
-    line.server.execute("CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.4); RETURN NULL; END'")
+    line.server.execute(
+        "CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.4); RETURN NULL; END'"
+    )
     line.server.execute(
         "CREATE CONSTRAINT TRIGGER linger AFTER INSERT ON account DEFERRABLE INITIALLY DEFERRED "
         "FOR EACH ROW EXECUTE FUNCTION linger()"

@@ -179,7 +179,9 @@ def test_constraint_is_not_tried_again(postgres: SyncDatabase) -> None:
 
 
 def test_on_decides_what_is_worth_another_attempt(postgres: SyncDatabase) -> None:
-    work = work_on(postgres, Retry(wait_initial=0, wait_max=0, on=lambda error: DUPLICATE in str(getattr(error, "orig", ""))))
+    work = work_on(
+        postgres, Retry(wait_initial=0, wait_max=0, on=lambda error: DUPLICATE in str(getattr(error, "orig", "")))
+    )
     with pytest.raises(DBAPIError):
         work.run(failing(1))
     assert len(work.sessions) == 1
