@@ -70,6 +70,7 @@ def test_dropped_async_stream_is_rolled_back_by_the_loop(async_database: AsyncDa
         assert await anext(stream) == "ann"
         del stream
         gc.collect()
+        await asyncio.sleep(0)
         await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))  # the loop closes it in a task
 
     async_database.run(scenario())
