@@ -28,7 +28,7 @@ class Decorators(NamedTuple):
     acontext: Decorator | None = as_it_is
 
 
-def service(decorators: Decorators, base: type = object, **keywords: object) -> type:
+def service(decorators: Decorators, base: type = object, **keywords: object) -> type:  # noqa: C901 - a method for each kind of callable
     """Return the service class."""
     plain, coroutine, generator, agenerator, context, acontext = (each or as_it_is for each in decorators)
 

@@ -111,7 +111,7 @@ class Naive(Handwritten):
 
 CLIENTS: dict[str, Callable[[SyncMaker | None, AsyncMaker | None], Client]] = {
     "library": Library,
-    "library, resolve_commit": ResolvingLibrary,
+    "library-resolve": ResolvingLibrary,
     "handwritten": Handwritten,
     "naive": Naive,
 }

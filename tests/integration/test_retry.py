@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -22,6 +20,7 @@ from session_aware import (
     Propagation,
     Retry,
     SessionAwareService,
+    _policy,
     auto_session_ctx,
     configure,
 )
@@ -385,14 +384,16 @@ def test_value_out_of_bounds_is_refused(options: dict[str, Any]) -> None:
         Retry(**options)
 
 
-def test_message_names_the_extra_where_tenacity_is_missing() -> None:
-    program = (
-        "import importlib.util as u; find = u.find_spec\n"
-        "u.find_spec = lambda name, *more: None if name == 'tenacity' else find(name, *more)\n"
-        "import session_aware\n"
-        "try: session_aware.Retry()\n"
-        "except ModuleNotFoundError as error: print(error.name, error)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    expected = "tenacity Retry needs tenacity, which is not installed. Write: pip install 'session-aware[retry]'"
-    assert done.stdout.strip() == expected
+def test_message_names_the_extra_where_tenacity_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_policy, "find_spec", lambda _: None)
+    with pytest.raises(ModuleNotFoundError) as caught:
+        Retry()
+    assert caught.value.name == "tenacity"
+    assert str(caught.value) == "Retry needs tenacity, which is not installed. Write: pip install 'session-aware[retry]'"
+
+
+def test_policy_takes_nothing_else_for_a_retry() -> None:
+    number: Any = 3
+    with pytest.raises(TypeError) as caught:
+        configure(retry=number)
+    assert str(caught.value) == "retry=3 is not a Retry. Write retry=Retry(attempts=3)."

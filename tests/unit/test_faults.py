@@ -8,9 +8,9 @@ import importlib
 import os
 import sqlite3
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped] # it has no stubs
 import psycopg.errors
 import pytest
 from sqlalchemy import exc
@@ -129,13 +129,13 @@ def wrapped(url: str, original: Exception, *, is_lost: bool = False) -> exc.DBAP
 
 def postgresql_error(driver: str, code: str) -> Exception:
     if driver == "psycopg2":
-        error: Exception = importlib.import_module("psycopg2.errors").lookup("40001")("x")
+        error: Any = importlib.import_module("psycopg2.errors").lookup("40001")("x")
         error.__setstate__({"pgcode": code})  # a server sets it, and pickle
-        return error
+        return cast("Exception", error)
     if code not in psycopg.errors._sqlcodes:
-        error = psycopg.OperationalError("x")
-        error.sqlstate = code
-        return error
+        nameless = psycopg.OperationalError("x")
+        nameless.sqlstate = code
+        return nameless
     return psycopg.errors.lookup(code)("x")
 
 

@@ -172,7 +172,7 @@ class Either:
 
     def empty(self, number: int, *, session: Any = None) -> int:
         if session is None:
-            with maker.begin() as session:
+            with maker.begin() as session:  # noqa: PLR1704 - as people write it
                 return self.empty(number, session=session)
         return number
 
