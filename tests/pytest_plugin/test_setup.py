@@ -141,6 +141,8 @@ def test_a_missing_engine_says_what_to_write(project: Project, kind: str) -> Non
     result.stdout.fnmatch_lines(
         [
             f"session_aware_{kind}engine: no engine is named for the tests. Write in conftest.py:",
+            "import pytest",
+            f"from sqlalchemy* import create_{kind}engine",
             '@pytest.fixture(scope="session")',
             f"def session_aware_{kind}engine():",
             f"    return {created}",

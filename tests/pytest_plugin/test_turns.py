@@ -193,23 +193,36 @@ def test_a_stream_may_go_on_in_another_thread(on_database: Project) -> None:
     )
 
 
-def test_a_savepoint_on_the_bare_connection_takes_no_turn(on_database: Project) -> None:
+def test_a_savepoint_of_the_bare_connection_takes_no_turn(on_database: Project) -> None:
+    on_database.ini += "session_aware_timeout = 1\n"
     on_database.passes(
         """
-        def test_connection(session_aware_db):
+        def count_elsewhere():
+            with ThreadPoolExecutor() as pool:
+                return pool.submit(accounts.count).result(10)
+
+        def test_own_session(session_aware_db):
             session_aware_db.session.scalars(owners).all()
             session_aware_db.session.get_bind()
-            with session_aware_db.connection.begin_nested() as savepoint:
+            with session_aware_db.connection.begin_nested():
                 session_aware_db.connection.execute(text("SELECT 1"))
-            with ThreadPoolExecutor() as pool:
-                pool.submit(accounts.open, "ann").result(10)
+            assert count_elsewhere() == 0
+
+        def test_session_without_a_transaction(session_aware_db):
             with session_aware_db.session_factory() as session:
                 session.get_bind()
             with session_aware_db.connection.begin_nested():
                 pass
-            session_aware_db.session.close()
-        """.replace(
-            "session_aware_db.session.close()",
-            "assert accounts.count() == 1",
-        )
+            assert count_elsewhere() == 0
+
+        def test_session_that_has_sent_nothing(session_aware_db):
+            with session_aware_db.session_factory() as outer, session_aware_db.session_factory() as inner:
+                outer.execute(text("SELECT 1"))
+                inner.begin()
+                inner.get_bind()
+                with outer.begin_nested():
+                    outer.execute(text("SELECT 1"))
+                outer.commit()
+        """,
+        passed=3,
     )

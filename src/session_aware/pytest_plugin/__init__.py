@@ -7,8 +7,7 @@ Installed with the package (entry point ``pytest11``), it does nothing until a t
     def session_aware_engine():
         engine = create_engine("postgresql+psycopg://localhost/test")
         Base.metadata.create_all(engine)
-        yield engine
-        engine.dispose()
+        return engine
 
     def test_open(session_aware_db):
         Accounts().open("ann")              # commits, as far as it can tell
@@ -34,8 +33,7 @@ Marker ``session_aware``, on a test, a class or a module (the closest decides):
 
 Ini option ``session_aware_timeout``: seconds (10) that a call waits for one of another thread or task.
 
-Without fixtures, in any runner: ``with rolled_back(engine) as db``, ``async with async_rolled_back(engine) as db`` and
-``with assert_units(...)``, which are imported from here.
+Without fixtures, in any runner: ``with rolled_back(engine)``, ``async with async_rolled_back(engine)``, ``assert_units``.
 
 What differs from a database that commits, since all is one transaction on one connection:
     * units of several threads run one after the other. One that waits for another's end for ever is refused with a message;
@@ -50,9 +48,11 @@ What differs from a database that commits, since all is one transaction on one c
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+
+from session_aware.pytest_plugin._missing import refuse_missing
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AfterCommit", "AsyncRolledBack", "RolledBack", "Units", "assert_units", "async_rolled_back", "rolled_back"]
 
-# Lazy (PEP 562): every pytest run of whoever has the package installed loads this module.
+# Lazy (PEP 562): every pytest run of whoever has the package loads this module, and must not pay for SQLAlchemy.
 _HOMES: Final = {
     "AfterCommit": "_callbacks",
     "AsyncRolledBack": "_async_rollback",
@@ -97,7 +97,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker, turn the warning into an error unless the project says otherwise, and meet pytest-asyncio."""
+    """Declare the marker, make the warning an error unless the project says otherwise, and meet pytest-asyncio."""
     config.addinivalue_line(
         "markers",
         "session_aware(*, allow_nested=False, run_after_commit=False): let an auto call start inside another one's body; "
@@ -130,28 +130,19 @@ def _marked(item: pytest.Item) -> dict[str, object]:
     return said
 
 
-def _missing(fixture: str, module: str, call: str) -> NoReturn:
-    pytest.fail(
-        f"{fixture}: no engine is named for the tests. Write in conftest.py:\n\n"
-        f"from {module} import {call.partition('(')[0]}\n\n"
-        f'@pytest.fixture(scope="session")\n'
-        f"def {fixture}():\n"
-        f"    return {call}\n",
-        pytrace=False,
-    )
-
-
 @pytest.fixture(scope="session")
 def session_aware_engine() -> Engine:
     """Name the engine of the tests: override this in conftest.py."""
-    _missing("session_aware_engine", "sqlalchemy", 'create_engine("postgresql+psycopg://localhost/test")')
+    imports = "from sqlalchemy import create_engine"
+    refuse_missing("session_aware_engine", imports, 'create_engine("postgresql+psycopg://localhost/test")')
 
 
 @pytest.fixture(scope="session")
 def session_aware_async_engine() -> AsyncEngine:
     """Name the async engine of the tests: override this in conftest.py."""
     call = 'create_async_engine("postgresql+asyncpg://localhost/test", poolclass=NullPool)'
-    _missing("session_aware_async_engine", "sqlalchemy.ext.asyncio", call)
+    imports = "from sqlalchemy.ext.asyncio import create_async_engine\nfrom sqlalchemy.pool import NullPool"
+    refuse_missing("session_aware_async_engine", imports, call)
 
 
 @pytest.fixture(scope="session")
@@ -175,8 +166,9 @@ def session_aware_timeout(pytestconfig: pytest.Config) -> float:
 @pytest.fixture
 def session_aware_after_commit(request: pytest.FixtureRequest) -> AfterCommit:
     """Give the callbacks that after_commit would have run; run() runs them."""
-    is_run = bool(_marked(request.node).get("run_after_commit"))
-    return __getattr__("AfterCommit")(is_run=is_run)  # type: ignore[no-any-return]  # a lazy name
+    from session_aware.pytest_plugin._callbacks import AfterCommit  # noqa: PLC0415 - see _HOMES
+
+    return AfterCommit(is_run=bool(_marked(request.node).get("run_after_commit")))
 
 
 @pytest.fixture
@@ -187,7 +179,9 @@ def session_aware_db(
     session_aware_timeout: float,
 ) -> Generator[RolledBack]:
     """Roll back at the end what the test and every sync auto call in it, in all threads, have done."""
-    with __getattr__("rolled_back")(
+    from session_aware.pytest_plugin._rollback import rolled_back  # noqa: PLC0415 - see _HOMES
+
+    with rolled_back(
         session_aware_engine,
         session_factory=session_aware_session_factory,
         after_commit=session_aware_after_commit,
@@ -209,7 +203,9 @@ async def _session_aware_anyio_db(
     session_aware_after_commit: AfterCommit,
     session_aware_timeout: float,
 ) -> AsyncGenerator[AsyncRolledBack]:
-    async with __getattr__("async_rolled_back")(
+    from session_aware.pytest_plugin._async_rollback import async_rolled_back  # noqa: PLC0415 - see _HOMES
+
+    async with async_rolled_back(
         session_aware_async_engine,
         session_factory=session_aware_async_session_factory,
         after_commit=session_aware_after_commit,
@@ -247,4 +243,6 @@ def session_aware_async_session(session_aware_async_db: AsyncRolledBack) -> Asyn
 @pytest.fixture(scope="session")
 def session_aware_assert_units() -> Callable[..., AbstractContextManager[Units]]:
     """Give assert_units: how many units a block commits and rolls back, and how many statements it sends."""
-    return __getattr__("assert_units")  # type: ignore[no-any-return]  # a lazy name
+    from session_aware.pytest_plugin._units import assert_units  # noqa: PLC0415 - see _HOMES
+
+    return assert_units

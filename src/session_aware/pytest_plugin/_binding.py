@@ -68,17 +68,16 @@ class Binding:
                 "breaks connections, and a call after the end of its test, need a database that commits."
             )
             raise SessionAwareError(msg)
-        if self.turns.of(session) is None:
-            self._asking.session = session
-        elif session is self.own:
+        has_turn = self.turns.of(session) is not None
+        self._asking.session = None if has_turn else session
+        if has_turn and session is self.own:
             self.turns.wait()
         return self.connection
 
     def _begin(self, _connection: Connection, _name: str | None) -> None:
         """Take the turn before SAVEPOINT is sent: the first that a session does with the connection it was given."""
         session: Session | None = getattr(self._asking, "session", None)
-        self._asking.session = None
-        if session is None or not session.in_transaction() or self.turns.of(session) is not None:
+        if session is None or not session.in_transaction():
             return
         owner = session.info.get(_hooks.INFO_KEY)
         is_own = session is self.own

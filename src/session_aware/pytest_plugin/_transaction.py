@@ -26,7 +26,11 @@ _COMMITTED = (
 
 
 class Outer(NamedTuple):
-    """The transaction that is never committed, and the savepoint beneath all others."""
+    """The transaction that is never committed, and the savepoint beneath all others.
+
+    The savepoint is there to be missed if something commits, and for SQLite: by default sqlite3 begins at the first INSERT
+    only, so the first savepoint is what begins, and its RELEASE would commit. This one is never released.
+    """
 
     root: RootTransaction
     floor: NestedTransaction
@@ -39,10 +43,6 @@ class Outer(NamedTuple):
             SessionAwareError: The database keeps no transaction open.
         """
         root = connection.begin()
-        driver_connection = connection.connection.driver_connection
-        # By default sqlite3 begins at the first INSERT; the RELEASE of a SAVEPOINT set before that would COMMIT.
-        if connection.dialect.name == "sqlite" and not getattr(driver_connection, "in_transaction", True):
-            connection.exec_driver_sql("BEGIN")
         try:
             return cls(root, connection.begin_nested())
         except DBAPIError as error:
