@@ -135,7 +135,7 @@ def _methods() -> None:
         call = getattr(cls(), f"method_{methods - 1}")
         calls, _ = min(
             (_timed(lambda: [call(1, session=True) for _ in range(10_000)]) for _ in range(_ROUNDS)),
-            key=lambda t: t[0],  # noqa: B023 - it is called before the next one
+            key=lambda t: t[0],
         )
         tracemalloc.start()
         kept = define()
