@@ -79,8 +79,7 @@ def find(own: Mapping[str, object], target: object, *, is_async: bool, read_only
         _refuse_missing(keyword, name)
     if type(factory) is not sessionmaker or is_async:
         check_factory(factory, keyword, name)
-    made: Callable[[], object] = factory  # type: ignore[assignment]  # checked; cast() would be a call
-    return made
+    return cast("Callable[[], object]", factory)
 
 
 def _named(factories: Mapping[str, object], keywords: tuple[str, ...]) -> tuple[str, object] | None:

@@ -44,8 +44,8 @@ def main() -> None:
                 hand, ours = (min(each[subject][row] for each in rounds) for subject in (0, 1))
                 print(f"{at_once:6,} {kind:8} {hand:8.0f} {ours:8.0f}   x{ours / hand:.2f}")
     print("\nof a class, by its methods: us to create each, ns of a manual call, bytes of each\n")
-    for row in zip(_METHODS, *[iter(_child("methods", "", "", ""))] * 3, strict=True):
-        print("{:6,} methods {:8.1f} {:8.0f} {:8.0f}".format(*row))
+    for line in zip(_METHODS, *[iter(_child("methods", "", "", ""))] * 3, strict=True):
+        print("{:6,} methods {:8.1f} {:8.0f} {:8.0f}".format(*line))
 
 
 def _child(subject: str, kind: str, url: str, aurl: str) -> list[float]:
@@ -134,7 +134,7 @@ def _methods() -> None:
         seconds, cls = min((_timed(define) for _ in range(_ROUNDS)), key=lambda timed: timed[0])
         call = getattr(cls(), f"method_{methods - 1}")
         calls, _ = min(
-            (_timed(lambda: [call(1, session=True) for _ in range(10_000)]) for _ in range(_ROUNDS)),
+            (_timed(lambda: [call(1, session=True) for _ in range(10_000)]) for _ in range(_ROUNDS)),  # noqa: B023 - called at once
             key=lambda t: t[0],
         )
         tracemalloc.start()

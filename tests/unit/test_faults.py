@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
-import asyncpg  # type: ignore[import-untyped] # it has no stubs
+import asyncpg
 import psycopg.errors
 import pytest
 from sqlalchemy import exc

@@ -187,7 +187,7 @@ def session_aware_db(
         after_commit=session_aware_after_commit,
         timeout=session_aware_timeout,
     ) as db:
-        yield db  # ty: ignore[unsound-yield]  # imported when it is used
+        yield db
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ async def _session_aware_anyio_db(
         after_commit=session_aware_after_commit,
         timeout=session_aware_timeout,
     ) as db:
-        yield db  # ty: ignore[unsound-yield]  # imported when it is used
+        yield db
 
 
 @pytest.fixture
