@@ -97,14 +97,14 @@ def test_there_are_programs_and_every_output_belongs_to_one() -> None:
 
 
 def test_fences_are_of_known_languages() -> None:
-    assert {fence.language for fence in FENCES} == {"python", "text", "console"}
+    assert {fence.language for fence in FENCES} == {"python", "text", "console", "ini", "py"}
     assert README.count("```") == 2 * len(FENCES)
 
 
 def test_set_up_takes_exactly_two_commands_of_one_line() -> None:
     commands = [fence.code for fence in FENCES if fence.language == "console"]
     assert [command.count("\n") for command in commands] == [1, 1]
-    assert [command.rpartition(" -m ")[2] for command in commands] == ["session_aware demo\n", "pytest\n"]
+    assert [command.rpartition(" -m ")[2] for command in commands] == ["session_aware demo\n", "pytest -n auto\n"]
 
 
 @pytest.mark.parametrize("name", exceptions.__all__)
