@@ -39,7 +39,7 @@ class Node(MariaDB):
     """
 
     name = "Galera"
-    start_seconds = 120.0
+    start_seconds = 240.0
 
     def __init__(self, number: int, ports: list[int], settings: Settings, provider: Settings) -> None:
         """Remember its place; the cluster starts it."""
@@ -84,7 +84,7 @@ class Node(MariaDB):
         message = f"no status variable {name}"
         raise ServerError(message)
 
-    def wait_for_status(self, name: str, value: str, *, seconds: float = 30.0) -> None:
+    def wait_for_status(self, name: str, value: str, *, seconds: float = 120.0) -> None:
         """Wait until a status variable has the value, as ``wsrep_cluster_status`` of a node without quorum.
 
         Raises:
