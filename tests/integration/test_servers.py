@@ -186,7 +186,7 @@ def test_postgresql_listens_on_loopback_only_and_keeps_its_port_over_restarts(ta
 @needs_postgresql
 def test_terminated_backends_are_counted_and_gone(server: PostgreSQL) -> None:
     with psycopg.connect(host="127.0.0.1", port=server.port, user="postgres", dbname="postgres") as connection:
-        assert server.terminate_backends() == 1
+        assert server.terminate_backends() >= 1  # the one, and perhaps that of an execute() above that is still going
         with pytest.raises(psycopg.errors.AdminShutdown):
             connection.execute("SELECT 1")
 
