@@ -31,7 +31,7 @@ __all__ = ["DRIVERS", "RETRYING", "enter", "leave"]
 def acquire(request: Request) -> AsyncSession:
     """Return the given session, or a new one from the factory."""
     session = request.given if request.factory is None else request.factory()
-    if isinstance(session, async_scoped_session) and request.factory is None:
+    if request.factory is None and isinstance(session, async_scoped_session):
         session = session()
     if not isinstance(session, AsyncSession):
         refuse_other_session(request, session, "AsyncSession")

@@ -70,7 +70,7 @@ def find(own: Mapping[str, object], target: object, *, is_async: bool, read_only
         return override
     keywords = SOUGHT[is_async, read_only]
     keyword, factory = (
-        (own and _named(own, keywords))
+        (_named(own, keywords) if own else None)
         or _on_target(target, keywords)
         or _named(_configuration.current().factories, keywords)
         or (keywords[-1], None)

@@ -35,13 +35,14 @@ class Marker:
 
     __slots__ = ("_before", "factory", "is_active", "name", "task", "thread")
 
+    thread: int  # these three from __enter__ on
+    task: int
+    _before: Marker | None
+
     def __init__(self, name: str, factory: object) -> None:
         self.name = name
         self.factory = factory
         self.is_active = True
-        self.thread = 0
-        self.task = 0
-        self._before: Marker | None = None
 
     def __enter__(self) -> None:
         # At each entry, not once: a stream may be read, and a block ended, by another thread than began it.

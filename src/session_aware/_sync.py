@@ -27,7 +27,7 @@ __all__ = ["DRIVERS", "RETRYING", "enter", "leave"]
 def acquire(request: Request) -> Session:
     """Return the given session, or a new one from the factory."""
     session = request.given if request.factory is None else request.factory()
-    if isinstance(session, scoped_session) and request.factory is None:
+    if request.factory is None and isinstance(session, scoped_session):
         session = session()
     if not isinstance(session, Session):
         refuse_other_session(request, session, "Session")

@@ -60,7 +60,7 @@ class Dispatcher:
         self.settings = settings
         self._driver: Callable[..., object] | None = None
         self._is_async = declaration.kind.is_async
-        self._memo: tuple[object, object, SessionPolicy] | None = None
+        self._memo: tuple[object, object, SessionPolicy] = (None, None, NO_POLICY)
 
     def dispatch(
         self, wrapped: Callable[..., object], target: object, args: tuple[object, ...], kwargs: dict[str, object]
@@ -101,7 +101,7 @@ class Dispatcher:
         of_class = getattr(owner, POLICY_ATTRIBUTE, NO_POLICY)
         configured = _configuration.current().policy
         memo = self._memo  # one assignment and one read: safe between threads without a lock
-        if memo is not None and memo[0] is of_class and memo[1] is configured:
+        if memo[0] is of_class and memo[1] is configured:
             return memo[2]
         merged = merge(self.settings.policy, of_class, configured)
         self._memo = (of_class, configured, merged)
