@@ -49,7 +49,7 @@ class Case:
         define = "async def" if self.is_async else "def"
         exec(_LOOP.format(define=define, statement=self.statement), namespace)  # noqa: S102 - our own text, as timeit does
         loop: Any = namespace["loop"]
-        runs = [(min(WARM_UP, times), _ignore), *repeat((times, mark), rounds)]
+        runs = [(min(WARM_UP, 3 * times), _ignore), *repeat((times, mark), rounds)]
         gc.collect()
         gc.disable()
         try:

@@ -9,14 +9,19 @@ import os
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from tests.benchmarks._case import Case
 
-__all__ = ["Result"]
+__all__ = ["NOTHING", "Result"]
+
+Cases: TypeAlias = "Iterable[tuple[str, str, Case]]"
+
+NOTHING = "nothing"
+"""The name of the empty loop among the results."""
 
 _ROUNDS = 5  # of a timed loop, of which the least counts
 _SECONDS = 0.02  # that a timed loop takes at least
@@ -39,13 +44,22 @@ class Result(NamedTuple):
     cost: float
 
 
-def _counted(name: str, subject: str, case: "Case", nothing: "Case") -> Result:
-    nothing.measure(os.ctermid, times=case.times)
-    case.measure(os.ctermid, times=case.times)
-    return Result(subject, name, case.times * case.items, 0)
+def _counted(cases: Cases, nothing: "Case") -> Iterator[Result]:
+    measured = 0
+    for subject, name, case in sorted(cases, key=lambda one: one[2].times):
+        if case.times != measured:
+            measured = case.times
+            nothing.measure(os.ctermid, times=measured)
+            yield Result("", NOTHING, measured, 0)
+        case.measure(os.ctermid, times=measured)
+        yield Result(subject, name, measured * case.items, 0)
 
 
-def _timed(name: str, subject: str, case: "Case", nothing: "Case") -> Result:
+def _timed(cases: Cases, nothing: "Case") -> Iterator[Result]:
+    return (_timed_case(*one, nothing) for one in cases)
+
+
+def _timed_case(subject: str, name: str, case: "Case", nothing: "Case") -> Result:
     times = case.times
     while (seconds := _least_seconds(case, times, 1)) < _SECONDS:
         times *= 2 if seconds * 2 > _SECONDS else 4
@@ -85,20 +99,22 @@ def _import(library: str, *, is_counted: bool) -> Result:
     return Result("", "import", int(is_counted), 0 if is_counted else seconds)
 
 
-def _cases(module: str, prefixes: tuple[str, ...]) -> Iterator[tuple[str, str, "Case"]]:
+def _cases(module: str, names: tuple[str, ...]) -> Cases:
+    """Yield the cases that are named, or whose section is (``auto:``)."""
     for subject, cases in import_module(f"tests.benchmarks.subjects.{module}").SUBJECTS.items():
-        yield from ((subject, name, case) for name, case in cases.items() if name.startswith(prefixes))
+        for name, case in cases.items():
+            if name in names or f"{name.partition(':')[0]}:" in names:
+                yield subject, name, case
 
 
-def main(module: str, library: str, meter: str, *prefixes: str) -> None:
-    """Measure the import of ``library`` first, while it is new, then the cases whose names start with a prefix."""
+def main(module: str, library: str, meter: str, *names: str) -> None:
+    """Measure the import of ``library`` first, while it is new, then the cases that are named."""
     is_counted = meter == "instructions"
     moved = [bytes(500) for _ in range(97 * int(os.environ.get("LAYOUT", "0")))]  # what comes later lies elsewhere
     results = [_import(library, is_counted=is_counted)]
-    measured: Callable[..., Result] = _counted if is_counted else _timed
-    cases = list(_cases(module, prefixes))
+    cases = list(_cases(module, names))
     nothing = import_module("tests.benchmarks._case").NOTHING
-    results += [measured(name, subject, case, nothing) for subject, name, case in cases]
+    results += (_counted if is_counted else _timed)(cases, nothing)
     results += [_memory(subject, case) for subject, name, case in cases if name.startswith("creation")]
     json.dump(results, sys.stdout)
     del moved

@@ -7,7 +7,18 @@ from sqlalchemy import AsyncAdaptedQueuePool, QueuePool, create_engine, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
-__all__ = ["adisposed", "ainsert_one", "amaker", "aselect_one", "engine", "insert_one", "maker", "select_one"]
+__all__ = [
+    "Account",
+    "Base",
+    "adisposed",
+    "ainsert_one",
+    "amaker",
+    "aselect_one",
+    "engine",
+    "insert_one",
+    "maker",
+    "select_one",
+]
 
 
 class Base(DeclarativeBase):

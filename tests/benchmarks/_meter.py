@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from tests.benchmarks._child import Result
+from tests.benchmarks._child import NOTHING, Result
 
 __all__ = ["CHILDREN", "Child", "Costs", "can_count", "measure"]
 
@@ -19,21 +19,32 @@ Costs: TypeAlias = dict[tuple[str, str], float]
 """(case, subject) -> instructions, or seconds, of one call; of a memory case bytes."""
 
 _ROUNDS = 3
+_LAYOUTS = 2
 _ROOT = Path(__file__).parents[2]
 
 
 class Child(NamedTuple):
-    """A process that measures a module of ``subjects``, and the library whose import it measures."""
+    """A process that measures a module of ``subjects``.
+
+    Attributes:
+        module: The module.
+        library: The library whose import it measures.
+        imported_as: The subject whose import that is; empty for none.
+        is_close: Whether gates compare it so closely that it is measured several times.
+        is_gated: Whether a gate needs it at all.
+    """
 
     module: str
     library: str
     imported_as: str
     is_close: bool = False
+    is_gated: bool = True
 
 
 CHILDREN = (
     Child("plain", "os", "", is_close=True),
     Child("session_aware", "session_aware._service", "session-aware", is_close=True),
+    Child("closures", "os", "", is_gated=False),
     Child("sa_decor", "sa_decor", "sa-decor"),
     Child("oslo", "oslo_db.sqlalchemy.enginefacade", "oslo.db"),
     Child("ambient", "fastapi_transactional", "fastapi-transactional"),
@@ -47,7 +58,7 @@ def can_count() -> bool:
 
 
 def measure(
-    children: Sequence[Child], prefixes: Iterable[str], *, is_counted: bool, is_slow: bool = False, is_exact: bool = False
+    children: Sequence[Child], names: Iterable[str], *, is_counted: bool, is_slow: bool = False, is_exact: bool = False
 ) -> Costs:
     """Run the children and return what each case cost.
 
@@ -56,45 +67,58 @@ def measure(
 
     Args:
         children: The processes.
-        prefixes: How the names of the cases start that are measured.
+        names: The cases that are measured, or their sections (``auto:``).
         is_counted: Count instructions; else take times.
         is_slow: Seed a slow-down into this library, see ``subjects.session_aware``.
-        is_exact: Count what is compared most closely with its objects at three places in memory, and take the least: the
+        is_exact: Count the auto mode of the closest with its objects at several places in memory, and take the least: the
             interpreter's caches go by address, which is worth 2 % of a SELECT.
     """
-    prefixes = tuple(prefixes)
+    names = tuple(names)
+    of_auto = tuple(name for name in names if name.startswith("auto:"))
     costs: Costs = {}
     environment = {"SEED_SLOW_DOWN": "1"} if is_slow else {}
     if is_counted:
-        layouts = [(child, layout) for child in children for layout in range(3 if is_exact and child.is_close else 1)]
+        once = [(child, names, environment) for child in children]
+        again = [
+            (child, of_auto, {**environment, "LAYOUT": str(layout)})
+            for child in children
+            for layout in range(1, _LAYOUTS if is_exact and child.is_close else 1)
+        ]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            runs: Iterable[Costs] = list(
-                pool.map(lambda one: _counted(one[0], prefixes, {**environment, "LAYOUT": str(one[1])}), layouts)
-            )
+            runs: Iterable[Costs] = list(pool.map(_counted, *zip(*once, *again, strict=True)))
     else:
-        runs = (_timed(child, prefixes, environment) for _ in range(_ROUNDS) for child in children)
+        runs = (_timed(child, names, environment) for _ in range(_ROUNDS) for child in children)
     for run in runs:
         for key, cost in run.items():
             costs[key] = min(cost, costs.get(key, cost))
     return costs
 
 
-def _counted(child: Child, prefixes: tuple[str, ...], environment: dict[str, str]) -> Costs:
+def _counted(child: Child, names: tuple[str, ...], environment: dict[str, str]) -> Costs:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
-        valgrind = ["valgrind", "-q", "--tool=callgrind", "--dump-before=ctermid", f"--callgrind-out-file={out}"]
-        results = _results(valgrind, child, "instructions", prefixes, environment)
+        valgrind = [
+            "valgrind",
+            "-q",
+            "--tool=callgrind",
+            "--dump-line=no",
+            "--dump-before=ctermid",
+            f"--callgrind-out-file={out}",
+        ]
+        results = _results(valgrind, child, "instructions", names, environment)
         files = iter(sorted(out.parent.glob("out.*"), key=lambda file: int(file.suffix[1:])))
         counts = _between_marks(files)
         costs: Costs = {}
+        nothing = 0  # what the loop alone counts, which comes before the cases that are repeated as often
         for result in results:
-            if result.name == "import":
-                costs[result.name, child.imported_as] = next(counts)
-            elif result.calls:
-                nothing = next(counts)
-                costs[result.name, result.subject] = (next(counts) - nothing) / result.calls
-            else:
+            if not result.calls:
                 costs[result.name, result.subject] = result.cost
+            elif result.name == NOTHING:
+                nothing = next(counts)
+            elif result.name == "import":
+                costs[result.name, child.imported_as] = next(counts)
+            else:
+                costs[result.name, result.subject] = (next(counts) - nothing) / result.calls
     return costs
 
 
@@ -105,15 +129,15 @@ def _between_marks(files: Iterator[Path]) -> Iterator[int]:
             yield next(int(line.split()[1]) for line in lines if line.startswith("totals:"))
 
 
-def _timed(child: Child, prefixes: tuple[str, ...], environment: dict[str, str]) -> Costs:
-    results = _results([], child, "seconds", prefixes, environment)
+def _timed(child: Child, names: tuple[str, ...], environment: dict[str, str]) -> Costs:
+    results = _results([], child, "seconds", names, environment)
     return {(result.name, result.subject or child.imported_as): result.cost for result in results}
 
 
 def _results(
-    before: list[str], child: Child, meter: str, prefixes: tuple[str, ...], environment: dict[str, str]
+    before: list[str], child: Child, meter: str, names: tuple[str, ...], environment: dict[str, str]
 ) -> list[Result]:
-    command = [*before, sys.executable, "-m", "tests.benchmarks._child", child.module, child.library, meter, *prefixes]
+    command = [*before, sys.executable, "-m", "tests.benchmarks._child", child.module, child.library, meter, *names]
     path = os.pathsep.join(filter(None, (str(_ROOT / "src"), str(_ROOT), os.environ.get("PYTHONPATH"))))
     environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": path, **environment}
     run = subprocess.run(command, cwd=_ROOT, env=environment, check=False, capture_output=True, text=True)

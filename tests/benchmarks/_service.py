@@ -1,6 +1,6 @@
 """The service of every subject that injects ``session``: one class body, each kind of callable behind its decorator."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
@@ -26,6 +26,14 @@ class Decorators(NamedTuple):
     agenerator: Decorator | None = as_it_is
     context: Decorator | None = as_it_is
     acontext: Decorator | None = as_it_is
+
+
+def drive(coroutine: Coroutine[Any, Any, object]) -> object:
+    """Run a coroutine that waits for nothing as a task does: by ``send``."""
+    try:
+        return coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
 
 
 def service(decorators: Decorators, base: type = object, **keywords: object) -> type:  # noqa: C901 - a method for each kind of callable
@@ -100,19 +108,19 @@ def manual_cases(cls: type, decorators: Decorators, of: str = "manual") -> dict[
 
 def auto_cases(cls: type, decorators: Decorators) -> dict[str, Case]:
     """Return the calls without one."""
-    found = _cases(cls, decorators, "auto", "", 20)
+    found = _cases(cls, decorators, "auto", "", 12)
     names = {"service": cls()}
     if decorators.plain is not None:
-        found["auto: select"] = Case("service.select(1)", names, 20)
-        found["auto: insert"] = Case("service.insert(1)", names, 20)
+        found["auto: select"] = Case("service.select(1)", names, 12)
+        found["auto: insert"] = Case("service.insert(1)", names, 12)
     if decorators.coroutine is not None:
-        found["auto: async def, select"] = Case("await service.aselect(1)", names, 20, is_async=True, around=adisposed)
-        found["auto: async def, insert"] = Case("await service.ainsert(1)", names, 20, is_async=True, around=adisposed)
+        found["auto: async def, select"] = Case("await service.aselect(1)", names, 12, is_async=True, around=adisposed)
+        found["auto: async def, insert"] = Case("await service.ainsert(1)", names, 12, is_async=True, around=adisposed)
     return found
 
 
 def _cases(cls: type, decorators: Decorators, of: str, given: str, times: int) -> dict[str, Case]:
-    names = {"service": cls(), "Service": cls, "session": maker()}
+    names = {"service": cls(), "Service": cls, "session": maker(), "drive": drive}
     anames = {**names, "session": amaker()}
     plain = Case("", names, times)
     asynchronous = Case("", anames, times, is_async=True, around=adisposed)
@@ -130,7 +138,13 @@ def _cases(cls: type, decorators: Decorators, of: str, given: str, times: int) -
                 "*args, **kwargs": case("service.anything(1, 2{}, tag=3)", plain),
             },
         ),
-        (decorators.coroutine, {"async def": case("await service.aempty(1{})", asynchronous)}),
+        (
+            decorators.coroutine,
+            {
+                "async def": case("await service.aempty(1{})", asynchronous),
+                **({"async def, sent to": case("drive(service.aempty(1{}))", plain)} if given else {}),
+            },
+        ),
         (
             decorators.generator,
             {

@@ -88,9 +88,9 @@ async def _spring_session() -> AsyncIterator[None]:
 def _async_cases(service: object, **more: Any) -> dict[str, Case]:
     names = {"service": service}
     return {
-        "auto: async def": Case("await service.aempty(1)", names, 20, is_async=True, **more),
-        "auto: async def, select": Case("await service.aselect(1)", names, 20, is_async=True, **more),
-        "auto: async def, insert": Case("await service.ainsert(1)", names, 20, is_async=True, **more),
+        "auto: async def": Case("await service.aempty(1)", names, 12, is_async=True, **more),
+        "auto: async def, select": Case("await service.aselect(1)", names, 12, is_async=True, **more),
+        "auto: async def, insert": Case("await service.ainsert(1)", names, 12, is_async=True, **more),
     }
 
 
@@ -99,9 +99,9 @@ SUBJECTS = {
     "fastapi-transactional": {
         "manual: instance method": Case("service.empty(1)", _NAMES, around=_fastapi.session_manager),
         "manual: async def": Case("await service.aempty(1)", _NAMES, is_async=True, around=_fastapi.async_session_manager),
-        "auto: instance method": Case("service.empty(1)", _NAMES, 20),
-        "auto: select": Case("service.select(1)", _NAMES, 20),
-        "auto: insert": Case("service.insert(1)", _NAMES, 20),
+        "auto: instance method": Case("service.empty(1)", _NAMES, 12),
+        "auto: select": Case("service.select(1)", _NAMES, 12),
+        "auto: insert": Case("service.insert(1)", _NAMES, 12),
         **_async_cases(_Fastapi(), around=adisposed),
         **creation_case(_fastapi.with_transaction),
     },

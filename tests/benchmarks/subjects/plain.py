@@ -1,4 +1,4 @@
-"""Code without a library: the raw call, what people write by hand, and the decorators they write by hand."""
+"""Code without a library: the raw call, what people write by hand, and what Airflow's decorator does."""
 
 import functools
 import inspect
@@ -6,73 +6,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-import wrapt
-
 from tests.benchmarks._case import Case
 from tests.benchmarks._creation import creation_case
 from tests.benchmarks._database import ainsert_one, amaker, aselect_one, insert_one, maker, select_one
 from tests.benchmarks._service import Decorators, auto_cases, manual_cases, service
 
 __all__ = ["SUBJECTS"]
-
-
-def closure(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Hand a session in, the way most projects write it."""
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if kwargs.get("session") is not None:
-            return function(*args, **kwargs)
-        with maker.begin() as session:
-            return function(*args, **{**kwargs, "session": session})
-
-    return wrapper
-
-
-def closure_async(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same for a coroutine function."""
-
-    @functools.wraps(function)
-    async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if kwargs.get("session") is not None:
-            return await function(*args, **kwargs)
-        async with amaker.begin() as session:
-            return await function(*args, **{**kwargs, "session": session})
-
-    return wrapper
-
-
-def closure_generator(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same for a generator."""
-
-    @functools.wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if kwargs.get("session") is not None:
-            return (yield from function(*args, **kwargs))
-        with maker.begin() as session:
-            return (yield from function(*args, **{**kwargs, "session": session}))
-
-    return wrapper
-
-
-@wrapt.decorator
-def wrapped(function: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The closure, as wrapt's decorator."""
-    if kwargs.get("session") is not None:
-        return function(*args, **kwargs)
-    with maker.begin() as session:
-        return function(*args, **{**kwargs, "session": session})
-
-
-@wrapt.decorator
-async def wrapped_async(
-    function: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    """The same for a coroutine function."""
-    if kwargs.get("session") is not None:
-        return await function(*args, **kwargs)
-    async with amaker.begin() as session:
-        return await function(*args, **{**kwargs, "session": session})
 
 
 def provide_session(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -178,21 +117,16 @@ class Either:
 
 
 _EACH = Decorators()
-_CLOSURES = Decorators(closure, closure_async, closure_generator, None, None, None)
-_WRAPT = Decorators(wrapped, wrapped_async, None, None, None, None)
 _AIRFLOW = Decorators(provide_session, None, None, None, None, None)
 _BY_HAND = {"service": Either(), "session": maker()}
-
-
-def _decorated(decorators: Decorators) -> dict[str, Case]:
-    cls = service(decorators)
-    return {**manual_cases(cls, decorators), **auto_cases(cls, decorators), **creation_case(decorators.plain)}
-
+_Airflow = service(_AIRFLOW)
 
 SUBJECTS = {
     "raw call": {**manual_cases(service(_EACH), _EACH), **creation_case()},
     "by hand": {"manual: instance method": Case("service.empty(1, session=session)", _BY_HAND)} | auto_cases(ByHand, _EACH),
-    "functools.wraps closure": _decorated(_CLOSURES),
-    "wrapt.decorator": _decorated(_WRAPT),
-    "airflow (1)": _decorated(_AIRFLOW),
+    "airflow (1)": {
+        **manual_cases(_Airflow, _AIRFLOW),
+        **auto_cases(_Airflow, _AIRFLOW),
+        **creation_case(provide_session),
+    },
 }

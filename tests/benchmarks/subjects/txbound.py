@@ -64,12 +64,12 @@ _NAMES = {"service": _Txbound()}
 SUBJECTS = {
     "transactional-boundary": {
         "manual: instance method": Case("service.unit()", {"service": _Joining()}, 3, items=_CALLS),
-        "auto: instance method": Case("service.empty(number=1)", _NAMES, 20),
-        "auto: select": Case("service.select(number=1)", _NAMES, 20),
-        "auto: insert": Case("service.insert(number=1)", _NAMES, 20),
-        "auto: async def": Case("await service.aempty(number=1)", _NAMES, 20, is_async=True, around=adisposed),
-        "auto: async def, select": Case("await service.aselect(number=1)", _NAMES, 20, is_async=True, around=adisposed),
-        "auto: async def, insert": Case("await service.ainsert(number=1)", _NAMES, 20, is_async=True, around=adisposed),
+        "auto: instance method": Case("service.empty(number=1)", _NAMES, 12),
+        "auto: select": Case("service.select(number=1)", _NAMES, 12),
+        "auto: insert": Case("service.insert(number=1)", _NAMES, 12),
+        "auto: async def": Case("await service.aempty(number=1)", _NAMES, 12, is_async=True, around=adisposed),
+        "auto: async def, select": Case("await service.aselect(number=1)", _NAMES, 12, is_async=True, around=adisposed),
+        "auto: async def, insert": Case("await service.ainsert(number=1)", _NAMES, 12, is_async=True, around=adisposed),
         **creation_case(_sync.transactional),
     }
 }
