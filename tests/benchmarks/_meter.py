@@ -82,7 +82,7 @@ def measure(
         again = [
             (child, of_auto, {**environment, "LAYOUT": str(layout)})
             for child in children
-            for layout in range(1, _LAYOUTS if is_exact and child.is_close else 1)
+            for layout in range(1, _LAYOUTS if is_exact and child.is_close and of_auto else 1)
         ]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             runs: Iterable[Costs] = list(pool.map(_counted, *zip(*once, *again, strict=True)))
