@@ -77,6 +77,8 @@ def measure(
     of_auto = tuple(name for name in names if name.startswith("auto:"))
     costs: Costs = {}
     environment = {"SEED_SLOW_DOWN": "1"} if is_slow else {}
+    for child in children:
+        _compile(child)
     if is_counted:
         once = [(child, names, environment) for child in children]
         again = [
@@ -137,10 +139,21 @@ def _timed(child: Child, names: tuple[str, ...], environment: dict[str, str]) ->
 def _results(
     before: list[str], child: Child, meter: str, names: tuple[str, ...], environment: dict[str, str]
 ) -> list[Result]:
-    command = [*before, sys.executable, "-m", "tests.benchmarks._child", child.module, child.library, meter, *names]
+    command = ["-m", "tests.benchmarks._child", child.module, child.library, meter, *names]
+    return [Result(*one) for one in json.loads(_run(child, [*before, sys.executable, *command], environment))]
+
+
+def _compile(child: Child) -> None:
+    """Import everything once, so that no measured import has to compile."""
+    _run(child, [sys.executable, "-c", f"import {child.library}, tests.benchmarks.subjects.{child.module}"], {})
+
+
+def _run(child: Child, command: list[str], environment: dict[str, str]) -> str:
     path = os.pathsep.join(filter(None, (str(_ROOT / "src"), str(_ROOT), os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": path, **environment}
-    run = subprocess.run(command, cwd=_ROOT, env=environment, check=False, capture_output=True, text=True)
+    fixed = {"PYTHONHASHSEED": "0", "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": ""}
+    run = subprocess.run(  # noqa: S603 - our own
+        command, cwd=_ROOT, env={**os.environ, **fixed, **environment}, check=False, capture_output=True, text=True
+    )
     if run.returncode:
         sys.exit(f"The benchmark of {child.module} failed:\n{run.stderr[-2000:]}")
-    return [Result(*one) for one in json.loads(run.stdout)]
+    return run.stdout
