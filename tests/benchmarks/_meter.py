@@ -151,7 +151,7 @@ def _compile(child: Child) -> None:
 def _run(child: Child, command: list[str], environment: dict[str, str]) -> str:
     path = os.pathsep.join(filter(None, (str(_ROOT / "src"), str(_ROOT), os.environ.get("PYTHONPATH"))))
     fixed = {"PYTHONHASHSEED": "0", "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": ""}
-    run = subprocess.run(  # noqa: S603 - our own
+    run = subprocess.run(
         command, cwd=_ROOT, env={**os.environ, **fixed, **environment}, check=False, capture_output=True, text=True
     )
     if run.returncode:
