@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
+import sqlite3
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -171,10 +172,12 @@ class SQLite(Stage):
 
     def _start(self, stack: contextlib.ExitStack) -> None:
         self._file = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "bank.sqlite"
+        with closing(sqlite3.connect(self._file)) as connection:
+            # Without it eight readers keep a writer from its COMMIT for seconds, and little is acknowledged.
+            connection.execute("PRAGMA journal_mode = WAL")
         self._locker = create_engine(self.witness_url())
         sqlite_begins(self._locker, "BEGIN IMMEDIATE")
         stack.callback(self._locker.dispose)
-        self._numbers = itertools.count()
 
     def urls(self, driver: str) -> list[str]:
         return [f"sqlite+{'aiosqlite' if driver == 'aiosqlite' else 'pysqlite'}:///{self._file}?timeout=0.2"]
