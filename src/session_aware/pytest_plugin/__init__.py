@@ -7,7 +7,8 @@ Installed with the package (entry point ``pytest11``), it does nothing until a t
     def session_aware_engine():
         engine = create_engine("postgresql+psycopg://localhost/test")
         Base.metadata.create_all(engine)
-        return engine
+        yield engine
+        engine.dispose()
 
     def test_open(session_aware_db):
         Accounts().open("ann")              # commits, as far as it can tell
