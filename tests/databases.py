@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import Engine, create_engine, event, select
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import sessionmaker
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from tests.ledger import Account
 from tests.recorder import Recorder
@@ -142,7 +142,9 @@ class Databases:
     def asynchronous(self, driver: str, *, name: str = "ledger") -> AsyncDatabase:
         """Make a database for ``aiosqlite``, ``psycopg`` or ``asyncpg``."""
         if driver == "aiosqlite":
-            engine, witness = create_async_engine(f"sqlite+aiosqlite:///{self._file(name)}"), self._witness(name)
+            url = f"sqlite+aiosqlite:///{self._file(name)}"
+            engine = create_async_engine(url, poolclass=AsyncAdaptedQueuePool)  # the default since SQLAlchemy 2.0.38
+            witness = self._witness(name)
             use_real_transactions(engine.sync_engine)
         else:
             server, witness = self._postgresql()

@@ -32,8 +32,7 @@ async def shielded(work: Coroutine[Any, Any, None]) -> None:
         if not task.done():
             await over
     except asyncio.CancelledError as cancelled:
-        if not task.cancelled():
-            await _finish(task, cancelled)
+        await _finish(task, cancelled)
         raise
     task.result()
 

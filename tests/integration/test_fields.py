@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from session_aware import NEW_SESSION, SessionAwareService
+from session_aware import NEW_SESSION, SessionAwareService, SessionFactoryError
 from tests.databases import SyncDatabase
 
 
@@ -19,6 +19,20 @@ class Greeter(SessionAwareService):
 
     def greet(self, *, session: Session = NEW_SESSION) -> str:
         return f"{session.scalar(text('select 1'))} {self.name}"
+
+
+@dataclass(slots=True)
+class Slotted(SessionAwareService):
+    session_factory: sessionmaker[Session]
+
+    @classmethod
+    def count(cls, *, session: Session = NEW_SESSION) -> int:
+        return 1
+
+
+def test_slot_of_a_factory_is_no_factory_of_the_class() -> None:
+    with pytest.raises(SessionFactoryError, match="Slotted.count: called without 'session=', but there is no session_factory"):
+        Slotted.count()
 
 
 def test_factory_may_be_a_required_field(sqlite: SyncDatabase) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Engine, create_engine, delete, event
 from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from tests.databases import sqlite_engine, use_real_transactions
 from tests.properties.async_player import AsyncPlayer, AsyncTheatre
@@ -122,7 +122,7 @@ def async_house(driver: str, folder: Path, server: Callable[[], PostgreSQL]) -> 
     """Open a house for ``aiosqlite``, ``psycopg`` or ``asyncpg``."""
     if driver == "aiosqlite":
         files = _files(folder)
-        lanes = [create_async_engine(f"sqlite+aiosqlite:///{file}") for file in files]
+        lanes = [create_async_engine(f"sqlite+aiosqlite:///{file}", poolclass=AsyncAdaptedQueuePool) for file in files]
         for lane in lanes:
             use_real_transactions(lane.sync_engine)
         witnesses = _witnesses(files)

@@ -22,6 +22,7 @@ from session_aware import (
     PolicyConflictError,
     Propagation,
     PropagationError,
+    Retry,
     SessionAwareError,
     SessionAwareService,
     SessionFactoryError,
@@ -79,6 +80,10 @@ def run_nested(body: Callable[[Session], object], *, session: Session = NEW_SESS
 
 
 def positional(a: int, session: Session = NEW_SESSION) -> None: ...
+
+
+def streaming(*, session: Session = NEW_SESSION) -> Iterator[int]:
+    yield 1
 
 
 def missing(a: int) -> None: ...
@@ -315,6 +320,12 @@ MESSAGES: list[tuple[Callable[[], object], type[BaseException], str]] = [
         SessionParameterError,
         "auto_session_func: Accounts is a class. Derive it from SessionAwareService, which covers its methods, or decorate "
         "the methods one by one.",
+    ),
+    (
+        lambda: auto_session_func(retry=Retry())(streaming),
+        PolicyConflictError,
+        "streaming: retry is set, but this is a generator, whose items or block its caller has used already when it fails. "
+        "Remove retry=, and retry around the whole use of it.",
     ),
     # factories
     (
