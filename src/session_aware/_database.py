@@ -5,10 +5,11 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection
 from sqlalchemy.exc import UnboundExecutionError
 
 from session_aware import _plan
+from session_aware._listen import listen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,18 +77,31 @@ def prepare(session: Session, policy: SessionPolicy, *, name: str, is_begun: boo
         connection = session.connection(execution_options=options)
         if policy.read_only and connection.dialect.name in {"mysql", "mariadb"}:
             connection.exec_driver_sql("SET TRANSACTION READ ONLY")
-    if policy.read_only and connection.dialect.name == "sqlite":
+    if policy.read_only and connection.dialect.name == "sqlite" and not _refuses_writes(connection):
         connection.exec_driver_sql("PRAGMA query_only = 1")
         for end in ("rollback", "commit"):  # a body that ends the transaction hands the connection back to the pool
-            event.listen(connection, end, _allow_writes)
+            listen(connection, end, _allow_writes)
         return partial(_allow_writes, connection)
     return None
 
 
+def _refuses_writes(connection: Connection) -> bool:
+    """Say whether the engine's own connections are for reading, and shall stay so."""
+    return bool(_pragma(connection, "PRAGMA query_only"))
+
+
 def _allow_writes(connection: Connection) -> None:
     """Let the pooled SQLite connection write again, also when the transaction has failed."""
-    if connection.closed or connection.invalidated:
-        return
+    if not (connection.closed or connection.invalidated):
+        _pragma(connection, "PRAGMA query_only = 0")
+
+
+def _pragma(connection: Connection, statement: str) -> object:
+    """Ask beneath SQLAlchemy, whose events are the users'."""
     cursor = connection.connection.cursor()
-    cursor.execute("PRAGMA query_only = 0")
-    cursor.close()
+    try:
+        cursor.execute(statement)
+        row = cursor.fetchone()
+        return row and row[0]
+    finally:
+        cursor.close()

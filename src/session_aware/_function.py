@@ -171,8 +171,8 @@ def _decorate(func: Callable[..., Any], settings: Settings) -> Callable[..., Any
         raise SessionParameterError(_signature.complaint(function))
     if settings.policy.retry is not None and declaration.kind not in {Kind.PLAIN, Kind.COROUTINE}:
         msg = (
-            f"{declaration.name}: retry is set, but this is {declaration.kind.value}, whose items or block its caller has "
-            "used already when it fails. Remove retry=, and retry around the whole use of it."
+            f"{declaration.name}: retry is set, but the caller of this {declaration.kind.value} has used its items or block "
+            "already when it fails. Remove retry=, and retry around the whole use of it."
         )
         raise PolicyConflictError(msg)
     return _wrap.wrap(func, declaration, settings, binding=_wrap.binding_of(func, Binding.FUNCTION))

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, NestedTransaction, RootTransaction, e
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.sql.elements import ReleaseSavepointClause
 
+from session_aware._listen import listen
 from session_aware.exceptions import PolicyConflictError, SessionOwnershipError
 
 if TYPE_CHECKING:
@@ -118,8 +119,7 @@ def _remember_failure(context: ExceptionContext) -> None:
             transaction = transaction.parent
         if (innermost := context.connection.get_nested_transaction()) is not None:
             savepoints.append(innermost)  # connection.begin_nested(), of which the session knows nothing
-            if not event.contains(context.connection, "rollback_savepoint", _forget_healed_by_connection):
-                event.listen(context.connection, "rollback_savepoint", _forget_healed_by_connection)
+            listen(context.connection, "rollback_savepoint", _forget_healed_by_connection)
     owner.failed.append(FailedStatement(context.sqlalchemy_exception or context.original_exception, tuple(savepoints)))
 
 

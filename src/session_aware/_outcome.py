@@ -11,7 +11,6 @@ the first unit after an immediate restart got the id of the last one before, 5 t
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -67,12 +66,12 @@ class Transaction(NamedTuple):
                     return True if life == self.life is not None else None
                 if status != "in progress":
                     return False if status == "aborted" else None
-            _pause()
+            _pause(is_async=self.engine.dialect.is_async)
         return None
 
 
-def _pause() -> None:
-    if "greenlet" in sys.modules and concurrency.in_greenlet():  # an async unit: the event loop has other work to do
+def _pause(*, is_async: bool) -> None:
+    if is_async:  # the event loop has other work to do
         concurrency.await_only(asyncio.sleep(_PAUSE_SECONDS))
     else:
         time.sleep(_PAUSE_SECONDS)

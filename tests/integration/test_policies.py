@@ -350,6 +350,32 @@ def test_connection_can_write_again_after_the_body_invalidated_it(database: Sync
     assert database.owners() == ["ann"]
 
 
+def test_connection_that_its_engine_made_for_reading_stays_so(sqlite: SyncDatabase) -> None:
+    event.listen(sqlite.engine, "connect", lambda connection, _: connection.execute("PRAGMA query_only = 1").close())
+
+    @auto_session_func(session_factory=sqlite.maker, read_only=True)
+    def read(*, session: Session = NEW_SESSION) -> None:
+        session.execute(text("SELECT 1"))
+
+    read()
+    with sqlite.engine.connect() as connection:
+        assert connection.scalar(text("PRAGMA query_only")) == 1
+
+
+@pytest.mark.parametrize("end", ["rollback", "close"])
+def test_connection_of_an_engine_with_options_can_write_again(sqlite: SyncDatabase, end: str) -> None:
+    @auto_session_func(session_factory=sessionmaker(sqlite.engine.execution_options(logging_token="x")), read_only=True)
+    def read(*, session: Session = NEW_SESSION) -> None:
+        session.execute(text("SELECT 1"))
+        getattr(session, end)()
+
+    with pytest.raises(SessionOwnershipError):
+        read()
+    with sqlite.engine.connect() as connection:
+        assert connection.scalar(text("PRAGMA query_only")) == 0
+
+
+
 def test_read_only_joins_a_writing_session_without_touching_it(database: SyncDatabase) -> None:
     with database.maker() as session:
         Reading().core(session=session)

@@ -324,7 +324,7 @@ MESSAGES: list[tuple[Callable[[], object], type[BaseException], str]] = [
     (
         lambda: auto_session_func(retry=Retry())(streaming),
         PolicyConflictError,
-        "streaming: retry is set, but this is a generator, whose items or block its caller has used already when it fails. "
+        "streaming: retry is set, but the caller of this generator has used its items or block already when it fails. "
         "Remove retry=, and retry around the whole use of it.",
     ),
     # factories

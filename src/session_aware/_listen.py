@@ -1,0 +1,32 @@
+"""Listen to one connection, under every SQLAlchemy 2."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import event
+from sqlalchemy.exc import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection, Engine
+
+__all__ = ["listen"]
+
+
+def listen(connection: Connection, name: str, listener: Callable[..., object]) -> None:
+    """Call ``listener`` at each event of that name on the connection; asking twice is asking once.
+
+    Before 2.0.38 SQLAlchemy refuses connections of an engine with execution options ("No such event"). There the engine is
+    listened to, for good: a listener must know its connection.
+    """
+    try:
+        _once(connection, name, listener)
+    except InvalidRequestError:  # pragma: no cover - before SQLAlchemy 2.0.38, where tox runs the same tests
+        _once(connection.engine, name, listener)
+
+
+def _once(target: Connection | Engine, name: str, listener: Callable[..., object]) -> None:
+    if not event.contains(target, name, listener):
+        event.listen(target, name, listener)
