@@ -158,6 +158,12 @@ class Home:
         if self.account is not None:
             os.chown(path, self.account.uid, self.account.gid)
 
+    def hand_over(self, path: Path) -> None:
+        """Give the account the folders beneath this one, which its guard could not delete otherwise."""
+        if self.account is not None:
+            for folder, _, _ in os.walk(path):
+                os.chown(folder, self.account.uid, self.account.gid)
+
     def remove(self) -> None:
         """Delete the folder and everything in it."""
         shutil.rmtree(self.path)

