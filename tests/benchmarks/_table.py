@@ -64,8 +64,8 @@ _NOTES = """\
 Manual: the caller passes a session; libraries with a current session join the unit around the call. x raw call.
 Auto: the call opens, commits and closes a session of its own. x the same by hand, 'with maker.begin() as session:'.
 'sent to' is an async def without an event loop around it. An item is one of 100 that a generator yields.
-Creation is what a method costs above the same class without the library, by {per}.
-Imports come on top of sqlalchemy.orm and wrapt. The bytes of a method include the function itself.
+Creation is what a method costs above the same class without the library. Imports come on top of sqlalchemy.orm and wrapt.
+The bytes of a method include the function itself. Times of creation and import are {per}.
 "airflow's way" is what Airflow documents of provide_session, in our words: its package needs some 140 others.
 SQLite in memory; the garbage collector rests.
 """
@@ -82,7 +82,7 @@ def tables(costs: Costs, *, is_counted: bool) -> str:
 
 def notes(*, is_counted: bool) -> str:
     """Return what has to be known to read the tables."""
-    return _NOTES.format(per="a count at 9,000 instructions a us (imports: 6,000)" if is_counted else "CPU time")
+    return _NOTES.format(per="counts at 9,000 instructions a us (imports: 6,000)" if is_counted else "CPU times")
 
 
 def markdown(lines: Sequence[Sequence[str]]) -> str:
@@ -109,7 +109,7 @@ def _lines(section: _Section, costs: Costs, *, is_counted: bool) -> Iterable[lis
         shown = ("-" if one is None else f"{one:,.0f}" if is_counted else f"{one * 1e6:,.2f}" for one in ones)
         yield [f"{section.one}, {unit}", *shown]
     for subject in _SUBJECTS:
-        if any((case, subject) in costs for case in columns):
+        if subject != section.one and any((case, subject) in costs for case in columns):
             yield [subject, *(_cell(case, subject, section.one, costs, is_counted=is_counted) for case in columns)]
 
 
