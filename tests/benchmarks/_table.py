@@ -65,7 +65,7 @@ Manual: the caller passes a session; libraries with a current session join the u
 Auto: the call opens, commits and closes a session of its own. x the same by hand, 'with maker.begin() as session:'.
 'sent to' is an async def without an event loop around it. An item is one of 100 that a generator yields.
 Creation is what a method costs above the same class without the library. Imports come on top of sqlalchemy.orm and wrapt.
-The bytes of a method include the function itself. Times of creation and import are {per}.
+The bytes of a method include the function itself. Times of creation and import: {per}.
 "airflow's way" is what Airflow documents of provide_session, in our words: its package needs some 140 others.
 SQLite in memory; the garbage collector rests.
 """
@@ -82,7 +82,7 @@ def tables(costs: Costs, *, is_counted: bool) -> str:
 
 def notes(*, is_counted: bool) -> str:
     """Return what has to be known to read the tables."""
-    return _NOTES.format(per="counts at 9,000 instructions a us (imports: 6,000)" if is_counted else "CPU times")
+    return _NOTES.format(per="9,000 instructions a us (import: 6,000)" if is_counted else "CPU time")
 
 
 def markdown(lines: Sequence[Sequence[str]]) -> str:

@@ -137,10 +137,10 @@ def test_seeded_dict_copy_on_the_manual_path_fails_the_check(capsys: pytest.Capt
     assert verdicts["manual: instance method, x raw call"] == "MISSED"
 
 
-@pytest.mark.parametrize("is_counted", [True, False])
-def test_tables_fit_a_page(*, is_counted: bool) -> None:
+@pytest.mark.parametrize(("is_counted", "cost"), [(True, 1_234_567.0), (False, 0.0123)])
+def test_tables_fit_a_page(is_counted: bool, cost: float) -> None:
     found: Costs = {
-        (case, subject): 123_456.0
+        (case, subject): cost
         for section in _table._SECTIONS
         for case in section.columns
         for subject in ("raw call", "by hand", "sqlalchemy-transactional")
