@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from session_aware._version import __version__
 from tests.benchmarks import _growth
 from tests.benchmarks._gates import gates, needed
 from tests.benchmarks._meter import CHILDREN, can_count, measure, version
@@ -70,7 +69,6 @@ def heading(*, is_counted: bool) -> str:
     here = ["sqlalchemy", "wrapt", *(peer for peer in peers if version(peer) is not None)]
     lines = [
         f"{machine}; {meter}; {datetime.now(UTC):%Y-%m-%d}",
-        f"session-aware {__version__}",
         *(f"{name} {version(name)}" for name in here),
         *(f"{peer} is not installed: its lines are left out" for peer in peers if version(peer) is None),
     ]
