@@ -1,34 +1,21 @@
-"""``python -m tests.benchmarks``: print the table, the growth, and with ``--check`` the gates that are missed."""
+"""``python -m tests.benchmarks``: print the tables, the growth, and with ``--check`` the gates that are missed."""
 
 import argparse
-import importlib.metadata
 import platform
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tests.benchmarks import _growth
-from tests.benchmarks._gates import gates
-from tests.benchmarks._meter import CHILDREN, can_count, measure
-from tests.benchmarks._table import table
+from tests.benchmarks._gates import gates, needed
+from tests.benchmarks._meter import CHILDREN, can_count, measure, version
+from tests.benchmarks._table import notes, tables
 
 _SECTIONS = ("manual", "auto", "creation", "growth")
-_GATED = (  # the cases that a gate names; the others would take most of the time
-    *(f"manual: {kind}" for kind in ("instance method", "class method", "static method", "async def, sent to")),
-    *(f"auto: {kind}" for kind in ("instance method", "select", "insert", "async def")),
-    "creation: a method",
-)
-_LIBRARIES = (
-    "sqlalchemy",
-    "wrapt",
-    "sa-decor",
-    "oslo.db",
-    "transactional-boundary",
-    "fastapi-transactional",
-    "sqlalchemy-transactional",
-)
+_UNCOUNTED = "valgrind is not installed, so no gate can be counted; --time takes CPU times instead, which vary"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what the command line asks for; return 1 if a gate is missed."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument(
@@ -39,38 +26,53 @@ def main() -> int:
     parser.add_argument(
         "--slow", action="store_true", help="seed one dict copy into the manual path, so that --check must fail"
     )
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if unknown := set(options.sections) - set(_SECTIONS):
         parser.error(f"unknown section: {', '.join(sorted(unknown))}")
-    is_counted = can_count() and not options.time
     sections = tuple(options.sections) or _SECTIONS
-    print(_heading(is_counted=is_counted))
+    if options.check and not needed(CHILDREN, sections):
+        parser.error(f"no gate is in: {', '.join(sections)}")
+    is_counted = can_count() and not options.time
+    print(heading(is_counted=is_counted), flush=True)
     if options.check:
+        if not (is_counted or options.time):
+            print(_UNCOUNTED)
+            return 1
         return _check(sections, is_counted=is_counted, is_slow=options.slow)
-    if names := tuple(f"{section}:" for section in sections if section != "growth"):
-        print(table(measure(CHILDREN, names, is_counted=is_counted, is_slow=options.slow), is_counted=is_counted))
+    if names := [f"{section}:" for section in sections if section != "growth"]:
+        print(
+            tables(
+                measure(dict.fromkeys(CHILDREN, names), is_counted=is_counted, is_slow=options.slow), is_counted=is_counted
+            )
+        )
+        print(notes(is_counted=is_counted), flush=True)
     if "growth" in sections:
         _growth.main()
     return 0
 
 
-def _check(sections: tuple[str, ...], *, is_counted: bool, is_slow: bool) -> int:
-    children = [child for child in CHILDREN if child.is_gated]
-    names = [name for name in _GATED if name.partition(":")[0] in sections]
-    costs = measure(children, names, is_counted=is_counted, is_slow=is_slow, is_exact=True)
-    missed = 0
-    for gate in gates(costs, is_counted=is_counted):
-        print(gate)
-        missed += gate.is_missed
-    print(f"\n{missed} gate(s) missed" if missed else "\nevery gate is kept")
+def _check(sections: Sequence[str], *, is_counted: bool, is_slow: bool) -> int:
+    costs = measure(needed(CHILDREN, sections), is_counted=is_counted, is_slow=is_slow, is_exact=True)
+    found = list(gates(costs, sections, is_counted=is_counted))
+    print(*found, "", sep="\n")
+    missed = sum(gate.is_missed for gate in found)
+    absent = sum(gate.cost is None for gate in found)
+    print(f"{missed} gate(s) missed, {absent} of them since a library is not installed" if missed else "every gate is kept")
     return int(bool(missed))
 
 
-def _heading(*, is_counted: bool) -> str:
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _LIBRARIES)
+def heading(*, is_counted: bool) -> str:
+    """Say what measures, where, and which versions; a line for each library that is left out."""
     meter = "instructions (callgrind)" if is_counted else "least CPU time of interleaved rounds"
-    system = f"{platform.machine()}, {platform.system()}"
-    return f"CPython {platform.python_version()} on {system}; {meter}; {datetime.now(UTC):%Y-%m-%d}\n{versions}\n"
+    machine = f"CPython {platform.python_version()} on {platform.machine()}, {platform.system()}"
+    peers = [child.distribution for child in CHILDREN if child.distribution]
+    here = ["sqlalchemy", "wrapt", *(peer for peer in peers if version(peer) is not None)]
+    lines = [
+        f"{machine}; {meter}; {datetime.now(UTC):%Y-%m-%d}",
+        *(f"{name} {version(name)}" for name in here),
+        *(f"{peer} is not installed: its lines are left out" for peer in peers if version(peer) is None),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqlalchemy.orm import Session, sessionmaker
 
 from tests.benchmarks._creation import definer
+from tests.benchmarks._table import markdown
 from tests.servers.postgresql import PostgreSQL, missing
 
 __all__ = ["main"]
@@ -28,24 +29,30 @@ _AT_ONCE = (10, 100, 1_000)
 _METHODS = (10, 100, 1_000, 10_000)
 _CALLS = 2_000  # of all threads or tasks together
 _POOL = 10  # connections, for which the others wait
-_ROUNDS = 3
+_ROUNDS = 5
 
 
 def main() -> None:
     """Print both tables."""
-    print("CPU us of a call on PostgreSQL, one SELECT, 10 connections, by callers at once (by hand / session-aware):\n")
     if (problem := missing()) is not None:
-        sys.exit(problem)
+        print(f"Growth with threads and tasks is left out: {problem}\n")
+    else:
+        print("CPU us of a call on PostgreSQL, one SELECT, 10 connections, by callers at once\n")
+        print(markdown([["", "by hand", "session-aware", "ratio"], *_callers()]), flush=True)
+    print("Growth of a class, by its methods\n")
+    lines = zip(_METHODS, *[iter(_child("methods", "", "", ""))] * 3, strict=True)
+    cells = ([f"{count:,} methods", f"{us:.1f}", f"{ns:.0f}", f"{size:,.0f}"] for count, us, ns, size in lines)
+    print(markdown([["", "us to create each", "ns of a manual call", "bytes of each"], *cells]))
+
+
+def _callers() -> Iterator[list[str]]:
     with PostgreSQL() as server:
         for kind in ("threads", "tasks"):
             arguments = (kind, server.url("psycopg"), server.url("asyncpg"))
             rounds = [(_child("by-hand", *arguments), _child("session-aware", *arguments)) for _ in range(_ROUNDS)]
             for row, at_once in enumerate(_AT_ONCE):
                 hand, ours = (min(each[subject][row] for each in rounds) for subject in (0, 1))
-                print(f"{at_once:6,} {kind:8} {hand:8.0f} {ours:8.0f}   x{ours / hand:.2f}")
-    print("\nof a class, by its methods: us to create each, ns of a manual call, bytes of each\n")
-    for line in zip(_METHODS, *[iter(_child("methods", "", "", ""))] * 3, strict=True):
-        print("{:6,} methods {:8.1f} {:8.0f} {:8.0f}".format(*line))
+                yield [f"{at_once:,} {kind}", f"{hand:.0f}", f"{ours:.0f}", f"{ours / hand:.2f}"]
 
 
 def _child(subject: str, kind: str, url: str, aurl: str) -> list[float]:

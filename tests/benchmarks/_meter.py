@@ -1,19 +1,20 @@
 """Start the children and read what they measured: by callgrind's counts, or by the least CPU time of several rounds."""
 
+import importlib.metadata
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from tests.benchmarks._child import NOTHING, Result
 
-__all__ = ["CHILDREN", "Child", "Costs", "can_count", "measure"]
+__all__ = ["CHILDREN", "Child", "Costs", "can_count", "measure", "version"]
 
 Costs: TypeAlias = dict[tuple[str, str], float]
 """(case, subject) -> instructions, or seconds, of one call; of a memory case bytes."""
@@ -28,28 +29,42 @@ class Child(NamedTuple):
 
     Attributes:
         module: The module.
-        library: The library whose import it measures.
-        imported_as: The subject whose import that is; empty for none.
+        subjects: Who is measured in it; the library is the first of them.
+        library: The module whose import it measures; one that is always there for code without a library.
+        distribution: What has to be installed for it, if anything.
         is_close: Whether gates compare it so closely that it is measured several times.
-        is_gated: Whether a gate needs it at all.
     """
 
     module: str
-    library: str
-    imported_as: str
+    subjects: tuple[str, ...]
+    library: str = "os"
+    distribution: str = ""
     is_close: bool = False
-    is_gated: bool = True
+
+    @property
+    def is_installed(self) -> bool:
+        """Say whether it can be measured here."""
+        return not self.distribution or version(self.distribution) is not None
 
 
 CHILDREN = (
-    Child("plain", "os", "", is_close=True),
-    Child("session_aware", "session_aware._service", "session-aware", is_close=True),
-    Child("closures", "os", "", is_gated=False),
-    Child("sa_decor", "sa_decor", "sa-decor"),
-    Child("oslo", "oslo_db.sqlalchemy.enginefacade", "oslo.db"),
-    Child("ambient", "fastapi_transactional", "fastapi-transactional"),
-    Child("txbound", "txbound", "transactional-boundary"),
+    Child("plain", ("raw call", "by hand", "airflow's way"), is_close=True),
+    Child("session_aware", ("session-aware",), "session_aware._service", is_close=True),
+    Child("closures", ("functools.wraps closure", "wrapt.decorator")),
+    Child("sa_decor", ("sa-decor",), "sa_decor", "sa-decor"),
+    Child("oslo", ("oslo.db",), "oslo_db.sqlalchemy.enginefacade", "oslo.db"),
+    Child("fastapi", ("fastapi-transactional",), "fastapi_transactional", "fastapi-transactional"),
+    Child("txbound", ("transactional-boundary",), "txbound", "transactional-boundary"),
+    Child("spring", ("sqlalchemy-transactional",), "sqlalchemy_transactional.asyncio", "sqlalchemy-transactional"),
 )
+
+
+def version(distribution: str) -> str | None:
+    """Return the version that is installed, or None."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def can_count() -> bool:
@@ -58,45 +73,49 @@ def can_count() -> bool:
 
 
 def measure(
-    children: Sequence[Child], names: Iterable[str], *, is_counted: bool, is_slow: bool = False, is_exact: bool = False
+    wanted: Mapping[Child, Sequence[str]], *, is_counted: bool, is_slow: bool = False, is_exact: bool = False
 ) -> Costs:
-    """Run the children and return what each case cost.
+    """Run the children that can be run and return what each case cost.
 
     Counts do not depend on what else the machine does, so as many children as there are processors run at once. Times do:
     the children take turns, and of the rounds the least counts.
 
     Args:
-        children: The processes.
-        names: The cases that are measured, or their sections (``auto:``).
+        wanted: The processes, each with the cases that it measures, or their sections (``auto:``).
         is_counted: Count instructions; else take times.
         is_slow: Seed a slow-down into this library, see ``subjects.session_aware``.
         is_exact: Count the auto mode of the closest with its objects at several places in memory, and take the least: the
             interpreter's caches go by address, which is worth 2 % of a SELECT.
     """
-    names = tuple(names)
-    of_auto = tuple(name for name in names if name.startswith("auto:"))
-    costs: Costs = {}
     environment = {"SEED_SLOW_DOWN": "1"} if is_slow else {}
-    for child in children:
-        _compile(child)
-    if is_counted:
-        once = [(child, names, environment) for child in children]
-        again = [
-            (child, of_auto, {**environment, "LAYOUT": str(layout)})
-            for child in children
-            for layout in range(1, _LAYOUTS if is_exact and child.is_close and of_auto else 1)
-        ]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            runs: Iterable[Costs] = list(pool.map(_counted, *zip(*once, *again, strict=True)))
-    else:
-        runs = (_timed(child, names, environment) for _ in range(_ROUNDS) for child in children)
+    once = [_Run(child, tuple(names), environment) for child, names in wanted.items() if child.is_installed]
+    costs: Costs = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(_compile, [run.child for run in once]))
+        if is_counted:
+            again = [run for one in once if is_exact and one.child.is_close for run in _elsewhere(one)]
+            runs: Iterable[Costs] = list(pool.map(_counted, [*once, *again]))
+        else:
+            runs = (_timed(run) for _ in range(_ROUNDS) for run in once)
     for run in runs:
         for key, cost in run.items():
             costs[key] = min(cost, costs.get(key, cost))
     return costs
 
 
-def _counted(child: Child, names: tuple[str, ...], environment: dict[str, str]) -> Costs:
+class _Run(NamedTuple):
+    child: Child
+    names: tuple[str, ...]
+    environment: dict[str, str]
+
+
+def _elsewhere(run: _Run) -> Iterator[_Run]:
+    if of_auto := tuple(name for name in run.names if name.startswith("auto:")):
+        for layout in range(1, _LAYOUTS):
+            yield _Run(run.child, of_auto, {**run.environment, "LAYOUT": str(layout)})
+
+
+def _counted(run: _Run) -> Costs:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         valgrind = [
@@ -107,7 +126,7 @@ def _counted(child: Child, names: tuple[str, ...], environment: dict[str, str]) 
             "--dump-before=ctermid",
             f"--callgrind-out-file={out}",
         ]
-        results = _results(valgrind, child, "instructions", names, environment)
+        results = _results(valgrind, run, "instructions")
         files = iter(sorted(out.parent.glob("out.*"), key=lambda file: int(file.suffix[1:])))
         counts = _between_marks(files)
         costs: Costs = {}
@@ -118,7 +137,7 @@ def _counted(child: Child, names: tuple[str, ...], environment: dict[str, str]) 
             elif result.name == NOTHING:
                 nothing = next(counts)
             elif result.name == "import":
-                costs[result.name, child.imported_as] = next(counts)
+                costs[result.name, run.child.subjects[0]] = next(counts)
             else:
                 costs[result.name, result.subject] = (next(counts) - nothing) / result.calls
     return costs
@@ -131,16 +150,15 @@ def _between_marks(files: Iterator[Path]) -> Iterator[int]:
             yield next(int(line.split()[1]) for line in lines if line.startswith("totals:"))
 
 
-def _timed(child: Child, names: tuple[str, ...], environment: dict[str, str]) -> Costs:
-    results = _results([], child, "seconds", names, environment)
-    return {(result.name, result.subject or child.imported_as): result.cost for result in results}
+def _timed(run: _Run) -> Costs:
+    results = _results([], run, "seconds")
+    return {(result.name, result.subject or run.child.subjects[0]): result.cost for result in results}
 
 
-def _results(
-    before: list[str], child: Child, meter: str, names: tuple[str, ...], environment: dict[str, str]
-) -> list[Result]:
-    command = ["-m", "tests.benchmarks._child", child.module, child.library, meter, *names]
-    return [Result(*one) for one in json.loads(_run(child, [*before, sys.executable, *command], environment))]
+def _results(before: list[str], run: _Run, meter: str) -> list[Result]:
+    command = ["-m", "tests.benchmarks._child", run.child.module, run.child.library, meter, *run.names]
+    printed = _run(run.child, [*before, sys.executable, *command], run.environment)
+    return [Result(*one) for one in json.loads(printed)]
 
 
 def _compile(child: Child) -> None:

@@ -1,64 +1,126 @@
-"""The one table: a line for each operation, a column for each subject."""
+"""The table: a section for each few operations, in it a line for each subject."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from tests.benchmarks._gates import microseconds, milliseconds_of_import
 from tests.benchmarks._meter import Costs
 
-__all__ = ["table"]
+__all__ = ["markdown", "notes", "tables"]
 
-_COLUMNS = (
+_SUBJECTS = (
     "raw call",
     "by hand",
     "session-aware",
     "functools.wraps closure",
     "wrapt.decorator",
-    "airflow (1)",
+    "airflow's way",
     "sa-decor",
     "oslo.db",
     "transactional-boundary",
     "fastapi-transactional",
     "sqlalchemy-transactional",
 )
-_REFERENCES = {"manual": "raw call", "auto": "by hand"}
+
+
+class _Section(NamedTuple):
+    title: str
+    one: str  # the subject whose cost is 1.00; empty where the cells have units of their own
+    columns: Mapping[str, str]  # case -> heading
+
+
+_STREAMS = {
+    "generator, per call": "generator",
+    "generator, per item": "each item",
+    "async generator, per call": "async generator",
+    "async generator, per item": "each item",
+    "context manager": "context manager",
+    "async context manager": "async one",
+}
+_METHODS = {kind: kind for kind in ("instance method", "class method", "static method", "*args, **kwargs", "async def")}
+_SENT = {"async def, sent to": "sent to"}
+_STATEMENTS = {
+    "select": "select",
+    "insert": "insert",
+    "async def, select": "async def, select",
+    "async def, insert": "async def, insert",
+}
+_WEIGHTS = {"creation: a method": "us to create a method", "memory: a method": "bytes of a method", "import": "ms to import"}
+
+
+def _of(section: str, columns: Mapping[str, str]) -> dict[str, str]:
+    return {f"{section}: {case}": heading for case, heading in columns.items()}
+
+
+_SECTIONS = (
+    _Section("Manual mode", "raw call", _of("manual", {**_METHODS, **_SENT})),
+    _Section("Manual mode, generators and blocks", "raw call", _of("manual", _STREAMS)),
+    _Section("Auto mode, empty body", "by hand", _of("auto", _METHODS)),
+    _Section("Auto mode, generators and blocks", "by hand", _of("auto", _STREAMS)),
+    _Section("Auto mode, with a statement", "by hand", _of("auto", _STATEMENTS)),
+    _Section("Creation and import", "", _WEIGHTS),
+)
 _NOTES = """\
-manual: the caller passes a session (for libraries with a current session: the call joins the unit around it), x raw call.
-auto: the call opens, commits and closes its own session, x the same by hand, that is 'with maker.begin() as session:'.
-creation: us for each method above the class without the library, by {of_creation}. import: ms over sqlalchemy.orm and wrapt.
-memory: bytes for each method, the function itself included. SQLite in memory; the garbage collector rests.
-(1) written from the documentation of Airflow's provide_session: its package needs some 140 others.
+Manual: the caller passes a session; libraries with a current session join the unit around the call. x raw call.
+Auto: the call opens, commits and closes a session of its own. x the same by hand, 'with maker.begin() as session:'.
+'sent to' is an async def without an event loop around it. An item is one of 100 that a generator yields.
+Creation is what a method costs above the same class without the library. Imports come on top of sqlalchemy.orm and wrapt.
+The bytes of a method include the function itself. Times of creation and import: {per}.
+"airflow's way" is what Airflow documents of provide_session, in our words: its package needs some 140 others.
+SQLite in memory; the garbage collector rests.
 """
 
 
-def table(costs: Costs, *, is_counted: bool) -> str:
-    """Return it as Markdown, with what is needed to read it."""
-    columns = [subject for subject in _COLUMNS if any(of == subject for _, of in costs)]
-    lines = [["operation", f"1.00 is, {'instructions' if is_counted else 'us'}", *columns]]
-    lines.append(["---", *("---:" for _ in lines[0][1:])])
-    lines += [
-        [case, *_cells(case, costs, columns, is_counted=is_counted)] for case in dict.fromkeys(case for case, _ in costs)
-    ]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    text = "".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |\n" for line in lines
+def tables(costs: Costs, *, is_counted: bool) -> str:
+    """Return every section of which something was measured, as Markdown."""
+    return "\n".join(
+        f"{section.title}\n\n{markdown(lines)}"
+        for section in _SECTIONS
+        if len(lines := list(_lines(section, costs, is_counted=is_counted))) > 1
     )
-    per = "a count at 9,000 instructions a us (imports: 6,000)" if is_counted else "the least CPU time"
-    return text + "\n" + _NOTES.format(of_creation=per)
 
 
-def _cells(case: str, costs: Costs, columns: list[str], *, is_counted: bool) -> Iterator[str]:
-    of = case.partition(":")[0]
-    one = costs.get((case, _REFERENCES[of])) if of in _REFERENCES else None
-    yield "" if one is None else f"{one:,.0f}" if is_counted else f"{one * 1e6:,.2f}"
-    for subject in columns:
-        cost = costs.get((case, subject))
-        if cost is None:
-            yield "-"
-        elif one is not None:
-            yield f"{cost / one:.2f}"
-        elif of == "creation":
-            yield f"{microseconds(cost - costs[case, 'raw call'], is_counted=is_counted):.1f} us"
-        elif of == "import":
-            yield f"{milliseconds_of_import(cost, is_counted=is_counted):.1f} ms"
-        else:
-            yield f"{cost:,.0f} B"
+def notes(*, is_counted: bool) -> str:
+    """Return what has to be known to read the tables."""
+    return _NOTES.format(per="9,000 instructions a us (import: 6,000)" if is_counted else "CPU time")
+
+
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+    """Return a table whose first line is the heading and whose first column is a name."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+
+    def text(line: Iterable[str]) -> str:
+        name, *cells = (
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        return f"| {' | '.join((name, *cells))} |\n"
+
+    rule = ["-" * width if not column else "-" * (width - 1) + ":" for column, width in enumerate(widths)]
+    return text(lines[0]) + text(rule) + "".join(map(text, lines[1:]))
+
+
+def _lines(section: _Section, costs: Costs, *, is_counted: bool) -> Iterable[list[str]]:
+    columns = [case for case in section.columns if any(measured == case for measured, _ in costs)]
+    yield ["", *(section.columns[case] for case in columns)]
+    if section.one and columns:
+        unit = "instructions" if is_counted else "us"
+        ones = [costs.get((case, section.one)) for case in columns]
+        shown = ("-" if one is None else f"{one:,.0f}" if is_counted else f"{one * 1e6:,.2f}" for one in ones)
+        yield [f"{section.one}, {unit}", *shown]
+    for subject in _SUBJECTS:
+        if subject != section.one and any((case, subject) in costs for case in columns):
+            yield [subject, *(_cell(case, subject, section.one, costs, is_counted=is_counted) for case in columns)]
+
+
+def _cell(case: str, subject: str, one: str, costs: Costs, *, is_counted: bool) -> str:
+    cost, reference = costs.get((case, subject)), costs.get((case, one or "raw call"))
+    if cost is None:
+        return "-"
+    if case == "import":
+        return f"{milliseconds_of_import(cost, is_counted=is_counted):.1f}"
+    if case.startswith("memory"):
+        return f"{cost:,.0f}"
+    if reference is None:
+        return "-"
+    return f"{cost / reference:.2f}" if one else f"{microseconds(cost - reference, is_counted=is_counted):.1f}"

@@ -1,18 +1,22 @@
-"""The gates bite: on costs that are made up, since measuring them takes minutes."""
+"""The gates bite: on costs that are made up, since counting takes minutes, and once on a seeded slow-down."""
 
 from __future__ import annotations
 
 import pytest
 
+from tests.benchmarks import __main__ as command
+from tests.benchmarks import _meter, _table
 from tests.benchmarks._case import Case
 from tests.benchmarks._database import adisposed
-from tests.benchmarks._gates import PER_MICROSECOND, PER_MICROSECOND_COLD, Gate, gates
-from tests.benchmarks._meter import Costs
-from tests.benchmarks._table import table
+from tests.benchmarks._gates import PER_MICROSECOND, PER_MICROSECOND_COLD, Gate, gates, needed
+from tests.benchmarks._meter import CHILDREN, Child, Costs
+from tests.benchmarks._table import notes, tables
 
 KINDS = ("instance method", "class method", "static method", "async def, sent to")
 BODIES = ("instance method", "select", "insert")
 PEERS = ("by hand", "oslo.db", "fastapi-transactional", "transactional-boundary")
+SECTIONS = ("manual", "auto", "creation")
+NOT_INSTALLED = Child("nobody", ("nobody",), "nobody", "no-such-distribution")
 
 
 def costs(*, manual: float = 1.0, auto: float = 0.8, creation: float = 1.0, import_: float = 1.0) -> Costs:
@@ -20,8 +24,8 @@ def costs(*, manual: float = 1.0, auto: float = 0.8, creation: float = 1.0, impo
     for kind in KINDS:
         found[f"manual: {kind}", "raw call"] = 100
         found[f"manual: {kind}", "session-aware"] = 100 * manual
-    for peer in ("airflow (1)", "sa-decor"):
-        found["manual: instance method", peer] = 200
+        for peer in ("airflow's way", "sa-decor"):
+            found[f"manual: {kind}", peer] = 200
     for body in BODIES:
         found[f"auto: {body}", "session-aware"] = 1000 * auto
         for peer in PEERS:
@@ -35,7 +39,14 @@ def costs(*, manual: float = 1.0, auto: float = 0.8, creation: float = 1.0, impo
 
 
 def missed(found: Costs) -> list[str]:
-    return [gate.name for gate in gates(found, is_counted=True) if gate.is_missed]
+    return [gate.name for gate in gates(found, SECTIONS, is_counted=True) if gate.is_missed]
+
+
+def check(monkeypatch: pytest.MonkeyPatch, found: Costs, *arguments: str) -> int:
+    """Run the command, which finds valgrind and these costs."""
+    monkeypatch.setattr(command, "can_count", lambda: True)
+    monkeypatch.setattr(command, "measure", lambda *_, **__: found)
+    return command.main(["--check", *arguments])
 
 
 def test_costs_within_every_bound_miss_no_gate() -> None:
@@ -45,17 +56,20 @@ def test_costs_within_every_bound_miss_no_gate() -> None:
 def test_manual_call_with_one_thing_more_to_do_is_named() -> None:
     assert missed(costs(manual=2.7)) == [
         "manual: instance method, x raw call",
-        "manual: instance method, x airflow (1)",
-        "manual: instance method, x sa-decor",
         "manual: class method, x raw call",
         "manual: static method, x raw call",
         "manual: async def, sent to, x raw call",
+        *(
+            f"manual: {kind}, x {peer}"
+            for kind in ("instance method", "class method", "static method")
+            for peer in ("airflow's way", "sa-decor")
+        ),
     ]
 
 
 def test_auto_call_that_costs_more_than_by_hand_is_named() -> None:
-    assert "auto: select, x 'with maker.begin()'" in missed(costs(auto=1.01))
-    assert "auto: async def, x 'async with maker.begin()'" in missed(costs(auto=0.81))
+    assert "auto: select, x by hand" in missed(costs(auto=1.01))
+    assert "auto: async def, x by hand" in missed(costs(auto=0.81))
 
 
 @pytest.mark.parametrize(("one", "name"), [("creation", "creation: a method, us"), ("import_", "import, ms")])
@@ -64,12 +78,75 @@ def test_time_that_is_counted_is_named(one: str, name: str) -> None:
 
 
 def test_bound_that_must_not_be_reached_is_missed_at_the_bound() -> None:
-    assert Gate("one", 0.9, 0.9, is_open=True).is_missed
-    assert not Gate("one", 0.9, 0.9).is_missed
+    assert Gate("one", "two", 0.9, is_open=True, cost=0.9).is_missed
+    assert not Gate("one", "two", 0.9, cost=0.9).is_missed
 
 
 def test_verdict_says_cost_bound_and_name() -> None:
-    assert str(Gate("manual: one, x raw call", 2.6, 2.5)) == "MISSED    2.60 <= 2.5   manual: one, x raw call"
+    assert str(Gate("manual: one", "raw call", 2.5, cost=2.6)) == "MISSED   2.600 <= 2.5   manual: one, x raw call"
+
+
+def test_check_names_what_is_missed_and_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(monkeypatch, costs()) == 0
+    assert capsys.readouterr().out.endswith("\nevery gate is kept\n")
+    assert check(monkeypatch, costs(creation=31)) == 1
+    printed = capsys.readouterr().out
+    assert "\nMISSED  31.000 <= 30    creation: a method, us\n" in printed
+    assert printed.endswith("\n1 gate(s) missed, 0 of them since a library is not installed\n")
+    assert check(monkeypatch, costs(creation=31), "manual") == 0
+
+
+def test_gate_that_cannot_be_measured_is_missed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    found = costs()
+    del found["auto: select", "oslo.db"]
+    assert check(monkeypatch, found) == 1
+    printed = capsys.readouterr().out
+    assert "\nABSENT       ? <  1     auto: select, x oslo.db\n" in printed
+    assert printed.endswith("\n1 gate(s) missed, 1 of them since a library is not installed\n")
+
+
+def test_library_that_is_not_installed_is_left_out_with_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "CHILDREN", (*CHILDREN, NOT_INSTALLED))
+    assert "\nno-such-distribution is not installed: its lines are left out\n" in command.heading(is_counted=True)
+    assert _meter.measure({NOT_INSTALLED: ["manual:"]}, is_counted=False) == {}
+
+
+def test_check_without_valgrind_fails_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert command.main(["--check"]) == 1
+    assert "valgrind is not installed, so no gate can be counted" in capsys.readouterr().out
+
+
+def test_section_without_a_gate_cannot_be_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["--check", "growth"])
+    assert "no gate is in: growth" in capsys.readouterr().err
+
+
+def test_check_measures_only_what_gates_need() -> None:
+    wanted = {child.module: cases for child, cases in needed(CHILDREN, ["manual"]).items()}
+    assert set(wanted) == {"plain", "session_aware", "sa_decor"}
+    assert wanted["sa_decor"] == [f"manual: {kind}" for kind in ("instance method", "class method", "static method")]
+
+
+def test_seeded_dict_copy_on_the_manual_path_fails_the_check(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--check", "--slow", "--time", "manual"]) == 1
+    verdicts = {line[24:]: line[:6] for line in capsys.readouterr().out.splitlines()}
+    assert verdicts["manual: instance method, x raw call"] == "MISSED"
+
+
+@pytest.mark.parametrize(("is_counted", "cost"), [(True, 1_234_567.0), (False, 0.0123)])
+def test_tables_fit_a_page(is_counted: bool, cost: float) -> None:
+    found: Costs = {
+        (case, subject): cost
+        for section in _table._SECTIONS
+        for case in section.columns
+        for subject in ("raw call", "by hand", "sqlalchemy-transactional")
+    }
+    text = tables(found, is_counted=is_counted) + notes(is_counted=is_counted) + command.heading(is_counted=is_counted)
+    assert all(len(line) <= 125 and line == line.rstrip() for line in text.splitlines())
 
 
 def test_table_has_a_dash_where_nothing_was_measured() -> None:
@@ -78,9 +155,13 @@ def test_table_has_a_dash_where_nothing_was_measured() -> None:
         ("auto: select", "session-aware"): 1_900,
         ("auto: insert", "by hand"): 1,
     }
-    lines = table(found, is_counted=True).splitlines()
-    assert [cell.strip() for cell in lines[2].strip("|").split("|")] == ["auto: select", "2,000", "1.00", "0.95"]
-    assert [cell.strip() for cell in lines[3].strip("|").split("|")] == ["auto: insert", "1", "1.00", "-"]
+    assert tables(found, is_counted=True) == (
+        "Auto mode, with a statement\n\n"
+        "|                       | select | insert |\n"
+        "| --------------------- | -----: | -----: |\n"
+        "| by hand, instructions |  2,000 |      1 |\n"
+        "| session-aware         |   0.95 |      - |\n"
+    )
 
 
 def test_marks_stand_around_the_repetitions() -> None:

@@ -124,7 +124,7 @@ _Airflow = service(_AIRFLOW)
 SUBJECTS = {
     "raw call": {**manual_cases(service(_EACH), _EACH), **creation_case()},
     "by hand": {"manual: instance method": Case("service.empty(1, session=session)", _BY_HAND)} | auto_cases(ByHand, _EACH),
-    "airflow (1)": {
+    "airflow's way": {
         **manual_cases(_Airflow, _AIRFLOW),
         **auto_cases(_Airflow, _AIRFLOW),
         **creation_case(provide_session),
