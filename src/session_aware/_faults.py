@@ -58,6 +58,9 @@ ROUTING: Final[frozenset[Code]] = frozenset({"25006", 1290, 1792, "sqlite:8"})
 # MySQL: no such savepoint. After a deadlock in a savepoint its ROLLBACK TO fails so; the deadlock stands in the context.
 _SAVEPOINT_GONE: Final = 1305
 
+REFUSED_KEY: Final = "_session_aware_refused"
+"""An attribute of SQLAlchemy's error, set by ``_hooks`` where it came while connecting: psycopg and psycopg2 then give no code."""
+
 _SOCKET: Final = frozenset(
     {errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EPIPE, None}
 )
@@ -117,7 +120,9 @@ is_transient.__module__ = "session_aware"
 
 def is_lost(exc: BaseException) -> bool:
     """Say whether the connection is lost, or never was."""
-    return code_of(exc) in LOST or getattr(exc, "connection_invalidated", False) is True or _is_socket_error(exc)
+    code = code_of(exc)
+    is_refused = code is None and hasattr(exc, REFUSED_KEY)
+    return code in LOST or is_refused or getattr(exc, "connection_invalidated", False) is True or _is_socket_error(exc)
 
 
 def is_not_applied(exc: BaseException) -> bool:

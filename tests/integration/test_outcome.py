@@ -31,8 +31,8 @@ from tests.services import aadd, add
 
 EAGER = Retry(attempts=3, wait_initial=0, wait_max=0, on=lambda _: True)
 ADVICE = (
-    " It was not retried. Look for something that the unit itself writes, such as a request's id, before repeating it, or write "
-    "resolve_commit=True on PostgreSQL."
+    " It was not retried. Look for something that the unit itself writes, such as a request's id, before repeating it, or "
+    "write resolve_commit=True on PostgreSQL."
 )
 NOT_COMMITTED = "session-aware: Work.open: PostgreSQL says that its transaction was not committed."
 
