@@ -59,7 +59,7 @@ ROUTING: Final[frozenset[Code]] = frozenset({"25006", 1290, 1792, "sqlite:8"})
 _SAVEPOINT_GONE: Final = 1305
 
 REFUSED_KEY: Final = "_session_aware_refused"
-"""An attribute of SQLAlchemy's error, set by ``_hooks`` where it came while connecting: psycopg and psycopg2 then give no code."""
+"""An attribute of SQLAlchemy's error, set by ``_hooks`` where it came while connecting: psycopg gives no code then."""
 
 _SOCKET: Final = frozenset(
     {errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EPIPE, None}

@@ -1,25 +1,22 @@
-"""Rows of the classification that PostgreSQL and SQLite can be made to give; ``unit/test_fault_table.py`` has the whole table."""
+"""Rows of the classification that PostgreSQL gives; ``unit/test_fault_table.py`` has the whole table."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import psycopg
 import pytest
 from sqlalchemy import Engine, create_engine, event, exc, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session
 
-from session_aware import NEW_SESSION, CommitOutcomeUnknown, Retry, SessionAwareService
-from session_aware._faults import Code, code_of
+from session_aware import NEW_SESSION, CommitOutcomeUnknown, SessionAwareService
+from session_aware._faults import code_of
+from tests.fault_rows import TWICE, Work, connecting, sql, tried, tried_async
 from tests.faults.stage import wait_until
 from tests.servers._process import free_port
 from tests.servers.postgresql import PostgreSQL
@@ -31,56 +28,11 @@ CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
   RAISE EXCEPTION 'refused' USING ERRCODE = NEW.code;
 END $$;
 CREATE TABLE refused (code text);
-CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON refused DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse();
+CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON refused
+  DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse();
 CREATE TABLE t (id int PRIMARY KEY, n int);
 CREATE ROLE limited LOGIN CONNECTION LIMIT 0
 """
-
-
-class Work(SessionAwareService, retry=Retry(attempts=2, wait_initial=0, wait_max=0)):
-    """Runs a body twice if what it raises is worth another attempt."""
-
-    def __init__(self, engine: Engine | None = None) -> None:
-        self.attempts = 0
-        if engine is not None:
-            self.session_factory = sessionmaker(engine)
-
-    def run(self, body: Callable[[Session], object], *, session: Session = NEW_SESSION) -> None:
-        self.attempts += 1
-        body(session)
-
-    async def arun(self, sql: str, *, session: AsyncSession = NEW_SESSION) -> None:
-        self.attempts += 1
-        await session.execute(text(sql))
-
-
-def tried(engine: Engine, body: Callable[[Session], object]) -> tuple[Code, int]:
-    """Run a body that fails; return the code that left it, and how often it was run."""
-    work = Work(engine)
-    with pytest.raises((exc.DBAPIError, exc.TimeoutError)) as caught:
-        work.run(body)
-    return code_of(caught.value), work.attempts
-
-
-def atried(url: str, sql: str = "SELECT 1") -> tuple[Code, int]:
-    """Do the same with an async driver."""
-    work = Work()
-
-    async def scenario() -> Code:
-        engine = create_async_engine(url)
-        work.async_session_factory = async_sessionmaker(engine)
-        try:
-            with pytest.raises((exc.DBAPIError, OSError)) as caught:
-                await work.arun(sql)
-        finally:
-            await engine.dispose()
-        return code_of(caught.value)
-
-    return asyncio.run(scenario()), work.attempts
-
-
-def sql(statement: str) -> Callable[[Session], object]:
-    return lambda session: session.execute(text(statement))
 
 
 @pytest.fixture(scope="module")
@@ -105,16 +57,6 @@ DRIVERS = pytest.mark.parametrize(
 )
 
 
-def connecting(url: str, *, is_async: bool) -> tuple[Code, int]:
-    if is_async:
-        return atried(url)
-    engine = create_engine(url)
-    try:
-        return tried(engine, sql("SELECT 1"))
-    finally:
-        engine.dispose()
-
-
 @DRIVERS
 def test_refused_connection_is_tried_again(server: PostgreSQL, driver: str, *, is_async: bool, has_code: bool) -> None:
     assert connecting(server.url(driver, port=free_port()), is_async=is_async) == (None, 2)  # asyncpg: a bare OSError
@@ -128,13 +70,14 @@ def test_too_many_connections_are_tried_again(server: PostgreSQL, driver: str, *
 
 @DRIVERS
 def test_server_that_shuts_down_is_tried_again(server: PostgreSQL, driver: str, *, is_async: bool, has_code: bool) -> None:
-    with psycopg.connect(server.url().replace("+psycopg", "")) as held:  # it waits for its last client
-        held.execute("SELECT 1")
-        os.kill(server._running().pid, signal.SIGTERM)
-        held.execute("SELECT pg_sleep(0.2)")
-        found = connecting(server.url(driver), is_async=is_async)
-    server.restart()
-    assert found == ("57P03" if has_code else None, 2)
+    try:
+        with psycopg.connect(server.url().replace("+psycopg", "")) as held:  # it waits for its last client
+            held.execute("SELECT 1")
+            os.kill(server._running().pid, signal.SIGTERM)
+            held.execute("SELECT pg_sleep(0.2)")
+            assert connecting(server.url(driver), is_async=is_async) == ("57P03" if has_code else None, 2)
+    finally:
+        server.restart()
 
 
 def test_exhausted_pool_is_tried_again(server: PostgreSQL) -> None:
@@ -194,7 +137,7 @@ def test_statement_in_a_failed_transaction_is_not_tried_again(engine: Engine) ->
 def test_terminated_backend_is_tried_again(server: PostgreSQL, engine: Engine) -> None:
     suicide = "SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(5)"
     assert tried(engine, sql(suicide)) == ("57P01", 2)
-    assert atried(server.url("asyncpg"), suicide) in {("57P01", 2), ("08003", 2)}  # the driver may miss the answer
+    assert tried_async(server.url("asyncpg"), suicide) in {("57P01", 2), ("08003", 2)}  # the driver may miss the answer
 
 
 def test_connection_that_breaks_in_a_statement_is_tried_again(server: PostgreSQL) -> None:
@@ -206,11 +149,11 @@ def test_connection_that_breaks_in_a_statement_is_tried_again(server: PostgreSQL
             return Verdict.PASS
 
         proxy.on_client = judge
-        assert atried(server.url("asyncpg", port=proxy.port), "SELECT pg_sleep(5)") == ("08003", 2)
+        assert tried_async(server.url("asyncpg", port=proxy.port), "SELECT pg_sleep(5)") == ("08003", 2)
 
 
 def test_connection_that_broke_between_statements_is_tried_again(server: PostgreSQL) -> None:
-    class Killed(SessionAwareService, retry=Retry(attempts=2, wait_initial=0, wait_max=0)):
+    class Killed(SessionAwareService, retry=TWICE):
         attempts = 0
 
         async def run(self, *, session: AsyncSession = NEW_SESSION) -> None:
@@ -269,84 +212,3 @@ def test_other_answer_to_commit_is_unknown(engine: Engine, code: str) -> None:
     assert caught.value.__cause__ is not None
     assert code_of(caught.value.__cause__) == code
     assert work.attempts == 1
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    found = tmp_path / "rows.sqlite"
-    with closing(sqlite3.connect(found)) as connection:
-        connection.execute("CREATE TABLE t (n)")
-    return found
-
-
-@pytest.fixture
-def lite(file: Path) -> Iterator[Engine]:
-    made = create_engine(f"sqlite:///{file}?timeout=0")
-
-    @event.listens_for(made, "connect")
-    def _connected(connection: Any, _: object) -> None:
-        connection.isolation_level = None
-
-    event.listen(made, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-    yield made
-    made.dispose()
-
-
-def errors_of(engine: Engine) -> list[tuple[int, str | None]]:
-    """Note the full result code of each error, and its statement."""
-    found: list[tuple[int, str | None]] = []
-    event.listen(
-        engine,
-        "handle_error",
-        lambda context: found.append((context.original_exception.sqlite_errorcode, context.statement)),
-    )
-    return found
-
-
-def test_locked_file_is_tried_again(lite: Engine, file: Path) -> None:
-    found = errors_of(lite)
-    with closing(sqlite3.connect(file, isolation_level=None)) as writer:
-        writer.execute("BEGIN IMMEDIATE")
-        assert tried(lite, sql("INSERT INTO t VALUES (1)")) == ("sqlite:5", 2)
-    assert [code for code, _ in found] == [sqlite3.SQLITE_BUSY] * 2
-
-
-def test_file_that_is_locked_at_commit_is_tried_again(lite: Engine, file: Path) -> None:
-    found = errors_of(lite)
-    with closing(sqlite3.connect(file, isolation_level=None)) as reader:
-        reader.execute("BEGIN")
-        reader.execute("SELECT * FROM t").fetchall()
-        assert tried(lite, sql("INSERT INTO t VALUES (1)")) == ("sqlite:5", 2)
-        assert reader.execute("SELECT * FROM t").fetchall() == []
-    assert found == [(sqlite3.SQLITE_BUSY, None)] * 2  # no statement: it was COMMIT
-
-
-def test_snapshot_that_is_outdated_is_tried_again(lite: Engine, file: Path) -> None:
-    found = errors_of(lite)
-    with closing(sqlite3.connect(file, isolation_level=None)) as writer:
-        writer.execute("PRAGMA journal_mode = WAL")
-
-        def body(session: Session) -> None:
-            session.execute(text("SELECT * FROM t")).all()
-            writer.execute("INSERT INTO t VALUES (2)")
-            session.execute(text("INSERT INTO t VALUES (1)"))
-
-        assert tried(lite, body) == ("sqlite:5", 2)
-    assert [code for code, _ in found] == [sqlite3.SQLITE_BUSY_SNAPSHOT] * 2
-
-
-def test_interrupted_statement_is_not_tried_again(lite: Engine) -> None:
-    @event.listens_for(lite, "connect")
-    def _connected(connection: Any, _: object) -> None:
-        connection.create_function("interrupt", 0, connection.interrupt)
-
-    rows = "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r LIMIT 100000) SELECT i, interrupt() FROM r"
-    assert tried(lite, lambda session: session.execute(text(rows)).all()) == ("sqlite:9", 1)
-
-
-def test_file_that_may_only_be_read_is_not_tried_again(lite: Engine) -> None:
-    def body(session: Session) -> None:
-        session.execute(text("PRAGMA query_only = 1"))
-        session.execute(text("INSERT INTO t VALUES (1)"))
-
-    assert tried(lite, body) == ("sqlite:8", 1)
