@@ -29,7 +29,7 @@ class Row(NamedTuple):
 
 TABLE = (
     Row("connect, checkout", "nothing sent: retry", {
-        "2002": None,  # a socket of Unix that is not there: mysqlclient and mariadb
+        "2002": None,  # test_faults.py has it from a real socket that is not there
         "2003": f"{MARIA}::test_refused_connection_is_tried_again",
         "53300": f"{PG}::test_too_many_connections_are_tried_again",
         "1226": f"{MARIA}::test_users_limit_of_connections_is_tried_again",
