@@ -14,7 +14,7 @@ from typing import Final, TypeGuard
 
 from session_aware.exceptions import PoisonedTransactionError
 
-__all__ = ["Code", "code_of", "is_not_applied", "is_routing_error", "is_transient"]
+__all__ = ["Code", "code_of", "is_lost", "is_not_applied", "is_routing_error", "is_transient"]
 
 Code = str | int | None
 """SQLSTATE, MySQL error number, SQLite result code as ``sqlite:5``, gRPC status as ``grpc:ABORTED``, or None."""
@@ -57,6 +57,9 @@ ROUTING: Final[frozenset[Code]] = frozenset({"25006", 1290, 1792, "sqlite:8"})
 
 # MySQL: no such savepoint. After a deadlock in a savepoint its ROLLBACK TO fails so; the deadlock stands in the context.
 _SAVEPOINT_GONE: Final = 1305
+
+REFUSED_KEY: Final = "_session_aware_refused"
+"""An attribute of SQLAlchemy's error, set by ``_hooks`` where it came while connecting: psycopg gives no code then."""
 
 _SOCKET: Final = frozenset(
     {errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EPIPE, None}
@@ -109,12 +112,17 @@ def is_transient(exc: BaseException) -> bool:
         return False
     if (code := code_of(exc)) == _SAVEPOINT_GONE:
         return exc.__context__ is not None and is_transient(exc.__context__)
-    if code is not None and code in ABORTED | ABORTED_IN_BODY | LOST:
-        return True
-    return getattr(exc, "connection_invalidated", False) is True or _is_pool_timeout(exc) or _is_socket_error(exc)
+    return code in ABORTED | ABORTED_IN_BODY or is_lost(exc) or _is_pool_timeout(exc)
 
 
 is_transient.__module__ = "session_aware"
+
+
+def is_lost(exc: BaseException) -> bool:
+    """Say whether the connection is lost, or never was."""
+    code = code_of(exc)
+    is_refused = code is None and hasattr(exc, REFUSED_KEY)
+    return code in LOST or is_refused or getattr(exc, "connection_invalidated", False) is True or _is_socket_error(exc)
 
 
 def is_not_applied(exc: BaseException) -> bool:

@@ -12,9 +12,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from sqlalchemy import Connection, Engine, NestedTransaction, RootTransaction, event
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.sql.elements import ReleaseSavepointClause
 
+from session_aware import _faults
 from session_aware._listen import listen
 from session_aware.exceptions import PolicyConflictError, SessionOwnershipError
 
@@ -103,7 +105,11 @@ def _remember_connection(session: Session, _transaction: SessionTransaction, con
 
 @event.listens_for(Engine, "handle_error")
 def _remember_failure(context: ExceptionContext) -> None:
-    if context.connection is None or (owner := _watcher(context.connection)) is None:
+    if context.connection is None:
+        if isinstance(context.sqlalchemy_exception, OperationalError):
+            setattr(context.sqlalchemy_exception, _faults.REFUSED_KEY, True)
+        return
+    if (owner := _watcher(context.connection)) is None:
         return
     if context.execution_context is None and context.statement is not None and not context.is_disconnect:
         return  # a wrong parameter, found before anything was sent

@@ -1,11 +1,12 @@
 """Turn an unknown COMMIT into a known one: PostgreSQL remembers what became of a transaction.
 
 Source: FAULTS. 0 unknown and 0 duplicates through terminated backends and lost answers. Not valid across a failover to an
-asynchronous standby, which may never have heard of the transaction.
+asynchronous standby, which may never have heard of the transaction, or may have given its id to another one.
 
-A crash needs care: PostgreSQL gives the id of a transaction that had not reached the disk to another one, whose "committed"
-is not ours. The crash shows in the statistics, which it resets; an orderly restart keeps them. Source: tests/faults, where
-the first unit after an immediate restart got the id of the last one before, 5 times of 5 (PostgreSQL 18).
+After a crash of the server a few stay unknown. PostgreSQL gives the id of a transaction that had not reached the disk to
+another one, whose "committed" is not ours. The crash shows in the statistics, which it resets (``stats_reset``; an orderly
+restart keeps them), so a "committed" from behind one is not believed; "aborted" is. Source: tests/faults, where the first
+unit after an immediate restart got the id of the last one before, 5 times of 5 (PostgreSQL 18).
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.util import concurrency
 
 from session_aware import _faults
+from session_aware.exceptions import CommitOutcomeUnknown
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-__all__ = ["RESOLVE_SECONDS", "Transaction", "identify"]
+__all__ = ["RESOLVE_SECONDS", "Transaction", "identify", "unknown"]
 
 RESOLVE_SECONDS: Final = 10.0
 """How long to ask a server that does not answer, or that still runs the transaction, before the outcome stays unknown."""
@@ -82,3 +84,36 @@ def identify(connections: list[Connection]) -> Transaction | None:
     if len(connections) != 1 or connections[0].dialect.name != "postgresql":
         return None
     return Transaction(connections[0].engine, *connections[0].execute(_IDENTIFY).one())
+
+
+def unknown(name: str, cause: BaseException, *, databases: int, is_resolving: bool, is_asked: bool) -> CommitOutcomeUnknown:
+    """Return the error that says what is known of a COMMIT whose outcome is not.
+
+    Args:
+        name: Qualified name of the callable.
+        cause: What came in the place of an answer.
+        databases: How many connections were to be committed.
+        is_resolving: Whether the policy has ``resolve_commit``.
+        is_asked: Whether PostgreSQL was asked, in vain.
+    """
+    asked = " PostgreSQL was asked, but could not tell." if is_asked else ""
+    hint = "" if is_resolving else ", or write resolve_commit=True on PostgreSQL"
+    return CommitOutcomeUnknown(
+        f"{name}: {_circumstances(cause, databases)}.{asked} It was not retried. Look for something that the unit itself "
+        f"writes, such as a request's id, before repeating it{hint}."
+    )
+
+
+def _circumstances(cause: BaseException, databases: int) -> str:
+    kind = type(cause).__name__
+    if isinstance(cause, asyncio.CancelledError):
+        return f"it was cancelled while COMMIT was under way ({kind}), and no answer tells whether its work is applied"
+    if databases > 1:
+        return f"COMMIT failed on one of its {databases} connections ({kind}), so all of its work is applied, a part or none"
+    if _faults.is_lost(cause):
+        lost = f"the connection failed while COMMIT was under way ({kind}), so its work is applied or not"
+        return f"{lost}: the database may have committed and only its answer got lost"
+    code = _faults.code_of(cause)
+    if code is None:
+        return f"COMMIT ended in {kind}, which does not tell whether its work is applied"
+    return f"the database answered COMMIT with an error ({kind}, {code}) that does not tell whether its work is applied"

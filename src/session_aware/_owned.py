@@ -127,7 +127,7 @@ class Owned:
             SessionAwareError: The result is deferred: its body would run after the close.
             SessionOwnershipError: The body has ended the transaction.
             PoisonedTransactionError: The body swallowed a statement error.
-            CommitOutcomeUnknown: The connection failed while COMMIT was under way.
+            CommitOutcomeUnknown: No answer to COMMIT tells whether it was applied.
         """
         refuse_deferred(result, self.name)
         _ownership.check(self.session, self._transaction, self.begun, name=self.name)
@@ -160,11 +160,12 @@ class Owned:
             return
         if self.outcome == "unknown" and self._is_certain(error):
             self.outcome = "rolled back"
+        databases = len(self.begun)
         self._undo(error)
         if self.outcome != "unknown" or not isinstance(error, Exception):
             raise error
         if witness is None or (is_committed := witness.is_committed()) is None:
-            raise self._unknown(error) from error
+            raise self._unknown(error, databases=databases, is_asked=witness is not None) from error
         self.outcome = "committed" if is_committed else "rolled back"
         if not is_committed:
             error.add_note(f"session-aware: {self.name}: PostgreSQL says that its transaction was not committed.")
@@ -180,13 +181,9 @@ class Owned:
         """Return the error that says so if COMMIT was sent and nobody knows what became of it."""
         return self._unknown(cause) if self.outcome == "unknown" else None
 
-    def _unknown(self, cause: BaseException) -> CommitOutcomeUnknown:
-        return CommitOutcomeUnknown(
-            f"{self.name}: the connection failed while COMMIT was under way ({type(cause).__name__}), so its work is "
-            "applied or not: the database may have committed and only its answer got lost. It was not retried. Look for "
-            "something that the unit itself writes, such as a request's id, before repeating it, or write "
-            "resolve_commit=True on PostgreSQL."
-        )
+    def _unknown(self, cause: BaseException, *, databases: int = 1, is_asked: bool = False) -> CommitOutcomeUnknown:
+        is_resolving = self._request.policy.resolve_commit is True
+        return _outcome.unknown(self.name, cause, databases=databases, is_resolving=is_resolving, is_asked=is_asked)
 
     def abort(self, error: BaseException) -> None:
         """Roll back and close, or invalidate where that fails. The caller re-raises ``error``, which only gets a note."""

@@ -79,11 +79,13 @@ class NestedSessionWarning(UserWarning):
 
 
 class CommitOutcomeUnknown(SessionAwareError):  # noqa: N818 - it names a state of affairs, not a mistake
-    """The connection failed while COMMIT was under way, so the unit may be applied or not. Never retried.
+    """COMMIT was sent and no answer tells whether the unit is applied. Never retried.
 
-    The driver's error is the ``__cause__``. On every driver the errors of "applied, answer lost" and "never arrived" are
-    identical. Find out by something that the unit itself wrote, such as a request's id, before repeating it;
-    ``resolve_commit=True`` asks PostgreSQL.
+    The connection failed, the database answered with an error that may come from either case, or the task was cancelled and
+    the database did not answer in time; the message says which. The driver's error, or the cancellation, is the
+    ``__cause__``. On every driver the errors of "applied, answer lost" and "never arrived" are identical. Find out by
+    something that the unit itself wrote, such as a request's id, before repeating it; or let ``resolve_commit=True`` ask
+    PostgreSQL.
     """
 
     __module__ = "session_aware"

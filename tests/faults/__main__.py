@@ -2,8 +2,9 @@
 
 ``python -m tests.faults --all`` plays the matrix; ``--engine``, ``--driver`` and ``--client`` choose from it. It ends with
 status 1 if the library did damage, leaked or hung, or if the naive client did no damage in the same run: a harness that
-cannot bite proves nothing. ``anomalies`` tells what each engine's isolation levels allow, ``soak`` runs many units without
-faults and looks at the memory.
+cannot bite proves nothing. So it does if an attack met nobody. ``--seeded`` plays short rounds with faults seeded into the
+library, and ends with status 1 unless each is found. ``anomalies`` tells what each engine's isolation levels allow, ``soak``
+runs many units without faults and looks at the memory.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tests.faults import anomalies
 from tests.faults.clients import CLIENTS
 from tests.faults.journal import HEADER
 from tests.faults.round import play
+from tests.faults.seeded import try_all
 from tests.faults.soak import soak
 from tests.faults.stages import DRIVERS, STAGES
 
@@ -34,6 +36,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--client", action="append", choices=CLIENTS, help="default: all of them")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each round (default: 10)")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeded", action="store_true", help="seed faults into the library: each must be found")
     return parser.parse_args(arguments)
 
 
@@ -55,6 +58,8 @@ def _verdicts(reports: list[Report]) -> list[str]:
             wrong.append(f"{where}: {report.client} is not clean")
         if report.client == "naive" and not report.damage:
             wrong.append(f"{where}: naive did no damage, so that the round proves nothing")
+        if report.missed:
+            wrong.append(f"{where}: {report.client} met too few attacks ({', '.join(report.missed)}) to prove anything")
     return wrong
 
 
@@ -68,7 +73,14 @@ def main(arguments: list[str] | None = None) -> int:
         return _soak(options.units)
     if options.what == "anomalies":
         return _anomalies(options.engine or list(STAGES))
-    return _rounds(options, engines)
+    return _seeded(options) if options.seeded else _rounds(options, engines)
+
+
+def _seeded(options: argparse.Namespace) -> int:
+    wrong = try_all(seconds=options.seconds, seed=options.seed, say=_say)
+    for line in wrong:
+        _say(f"WRONG: {line}")
+    return 1 if wrong else 0
 
 
 def _soak(units: int) -> int:

@@ -63,6 +63,7 @@ class Trouble(enum.Enum):
     STREAM_DROPPED = "a stream, dropped to the garbage collector"
     STREAM_ELSEWHERE = "a stream, closed from another thread"
     CANCEL = "the task is cancelled"
+    CANCEL_COMMIT = "the task is cancelled while COMMIT is under way"
     TIMEOUT = "asyncio.timeout around the call"
 
 

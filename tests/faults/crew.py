@@ -7,7 +7,10 @@ import contextlib
 import random
 import threading
 import time
-from typing import TYPE_CHECKING
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import event
 
 from tests.faults.bank import RefusedError, Trouble
 from tests.faults.journal import Verdict, verdict
@@ -15,20 +18,23 @@ from tests.faults.journal import Verdict, verdict
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sqlalchemy import Engine
+
     from tests.faults.bank import Order
     from tests.faults.clients import Client
 
-__all__ = ["awork", "work"]
+__all__ = ["awork", "cancel_at_commit", "work"]
 
 _EARLY = frozenset({Trouble.STREAM_CLOSED, Trouble.STREAM_DROPPED, Trouble.STREAM_ELSEWHERE})
+_doomed: ContextVar[asyncio.Task[Any] | None] = ContextVar("doomed", default=None)
 _STEPS = 3
 """How far a stream is read that is closed early: everything is written by then."""
 
 
-def work(client: Client, orders: Iterator[Order], told: dict[str, Verdict], deadline: float) -> None:
-    """Carry orders out until the deadline, in a thread."""
+def work(client: Client, orders: Iterator[Order], told: dict[str, Verdict], over: threading.Event) -> None:
+    """Carry orders out until the round is over, in a thread."""
     for order in orders:
-        if time.monotonic() > deadline:
+        if over.is_set():
             return
         error: BaseException | None = None
         try:
@@ -66,11 +72,11 @@ def _close(steps: Iterator[str]) -> None:
         steps.close()  # type: ignore[attr-defined]  # a generator, through the interface of a stream
 
 
-async def awork(client: Client, orders: Iterator[Order], told: dict[str, Verdict], deadline: float) -> None:
-    """Carry orders out until the deadline, in a task."""
+async def awork(client: Client, orders: Iterator[Order], told: dict[str, Verdict], over: threading.Event) -> None:
+    """Carry orders out until the round is over, in a task."""
     usual = 0.01
     for order in orders:
-        if time.monotonic() > deadline:
+        if over.is_set():
             return
         error: BaseException | None = None
         began = time.monotonic()
@@ -90,11 +96,27 @@ async def awork(client: Client, orders: Iterator[Order], told: dict[str, Verdict
             await asyncio.sleep(0.002)
 
 
+async def _doom(client: Client, order: Order) -> None:
+    _doomed.set(asyncio.current_task())
+    await client.atransfer(order)
+
+
+def cancel_at_commit(engine: Engine) -> None:
+    """Cancel the task whose order wants that as soon as its COMMIT is awaited; whoever sends it has the task's context."""
+
+    @event.listens_for(engine, "commit")
+    def _cancel(_: object) -> None:
+        if (task := _doomed.get()) is not None:
+            asyncio.get_running_loop().call_soon(task.cancel)
+
+
 async def _acarry_out(client: Client, order: Order, *, after: float) -> None:
     if order.trouble is Trouble.CANCEL:
         task = asyncio.ensure_future(client.atransfer(order))
         asyncio.get_running_loop().call_later(after, task.cancel)
         await task
+    elif order.trouble is Trouble.CANCEL_COMMIT:
+        await asyncio.create_task(_doom(client, order))
     elif order.trouble is Trouble.TIMEOUT:
         async with asyncio.timeout(after):
             await client.atransfer(order)

@@ -59,6 +59,7 @@ class Report:
     dangling: int
     hung: int
     attacks: str
+    missed: tuple[str, ...]
 
     @property
     def damage(self) -> int:
@@ -118,6 +119,7 @@ def report(
     dangling: int,
     hung: int,
     attacks: str,
+    missed: tuple[str, ...] = (),
 ) -> Report:
     """Compare what was told with what was applied."""
 
@@ -141,4 +143,5 @@ def report(
         dangling=dangling,
         hung=hung,
         attacks=attacks,
+        missed=missed,
     )

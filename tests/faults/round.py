@@ -8,7 +8,6 @@ import itertools
 import random
 import threading
 import time
-from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,12 +15,13 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
 from tests.faults import crew, journal
+from tests.faults.adversary import Adversary
 from tests.faults.bank import ACCOUNTS, Order, Trouble, audit, prepare
 from tests.faults.clients import CLIENTS
 from tests.faults.stage import ASYNC_DRIVERS, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from sqlalchemy import Engine
 
@@ -33,10 +33,6 @@ __all__ = ["play"]
 WORKERS = 8
 _GRACE_SECONDS = 45.0
 """How long a worker may take for its last order: the library's own bounds are 10 s for COMMIT and 20 s for retries."""
-_RARE = frozenset({"server restarted", "node restarted", "node killed"})
-_RARE_SECONDS = 4.0
-_OFTEN = {"answer lost": 4, "COMMIT lost": 2}
-"""What bites those who retry or give up by the error alone."""
 _TROUBLES = (
     *itertools.repeat(Trouble.NONE, 10),
     Trouble.RAISE,
@@ -47,7 +43,7 @@ _TROUBLES = (
     Trouble.STREAM_DROPPED,
 )
 _SYNC_TROUBLES = (*_TROUBLES, Trouble.STREAM_ELSEWHERE)
-_ASYNC_TROUBLES = (*_TROUBLES, *itertools.repeat(Trouble.CANCEL, 3), *itertools.repeat(Trouble.TIMEOUT, 3))
+_ASYNC_TROUBLES = (*_TROUBLES, *[Trouble.CANCEL] * 3, *[Trouble.TIMEOUT] * 3, *[Trouble.CANCEL_COMMIT] * 2)
 
 
 def orders(worker: int, *, is_async: bool, seed: int) -> Iterator[Order]:
@@ -65,39 +61,6 @@ class _Part(NamedTuple):
     client: str
     seconds: float
     seed: int
-
-
-class Adversary(threading.Thread):
-    """Attacks the servers until it is told to stop; the expensive attacks only now and then."""
-
-    def __init__(self, attacks: dict[str, Callable[[], object]], seed: int) -> None:
-        super().__init__(name="adversary", daemon=True)
-        self.done: Counter[str] = Counter()
-        self._attacks = attacks
-        self._choice = random.Random(seed)  # noqa: S311 - reproducible
-        self._stop_event = threading.Event()
-
-    def run(self) -> None:
-        frequent = [name for name in self._attacks if name not in _RARE for _ in range(_OFTEN.get(name, 1))]
-        rare = itertools.cycle([name for name in self._attacks if name in _RARE])
-        rare_at = time.monotonic() + _RARE_SECONDS / 4
-        while not self._stop_event.wait(self._choice.uniform(0.05, 0.25)):
-            name = self._choice.choice(frequent)
-            if time.monotonic() > rare_at and (expensive := next(rare, None)) is not None:
-                name = expensive
-            self._attacks[name]()
-            if name in _RARE:
-                rare_at = time.monotonic() + _RARE_SECONDS
-            self.done[name] += 1
-
-    def stop(self) -> None:
-        """End after the attack that is under way."""
-        self._stop_event.set()
-        self.join(120)
-        assert not self.is_alive(), "the adversary did not stop"
-
-    def __str__(self) -> str:
-        return ", ".join(f"{count} {name}" for name, count in sorted(self.done.items()))
 
 
 def play(stage: Stage, driver: str, client: str, *, seconds: float, seed: int) -> Report:
@@ -120,6 +83,7 @@ def play(stage: Stage, driver: str, client: str, *, seconds: float, seed: int) -
             dangling=stage.dangling(witness),
             hung=hung,
             attacks=str(adversary),
+            missed=tuple(adversary.owed()),
         )
     finally:
         witness.dispose()
@@ -132,17 +96,16 @@ def _play_sync(part: _Part, adversary: Adversary) -> tuple[dict[str, Verdict], i
     turn = itertools.cycle(engines)
     acting = CLIENTS[client](lambda: Session(next(turn)), None)
     told: dict[str, Verdict] = {}
-    deadline = time.monotonic() + seconds
+    over = threading.Event()
     workers = [
-        threading.Thread(
-            target=crew.work, args=(acting, orders(number, is_async=False, seed=seed), told, deadline), daemon=True
-        )
+        threading.Thread(target=crew.work, args=(acting, orders(number, is_async=False, seed=seed), told, over), daemon=True)
         for number in range(WORKERS)
     ]
     for thread in (adversary, *workers):
         thread.start()
     time.sleep(seconds)
-    adversary.stop()
+    adversary.finish()
+    over.set()
     stage.settle()
     ends = time.monotonic() + _GRACE_SECONDS
     for worker in workers:
@@ -159,17 +122,20 @@ def _play_async(part: _Part, adversary: Adversary) -> tuple[dict[str, Verdict], 
 
     async def scenario() -> tuple[dict[str, Verdict], int, int]:
         engines = stage.async_engines(driver, is_naive=client == "naive")
+        for engine in engines:
+            crew.cancel_at_commit(engine.sync_engine)
         turn = itertools.cycle(engines)
         acting = CLIENTS[client](None, lambda: AsyncSession(next(turn)))
         told: dict[str, Verdict] = {}
-        deadline = time.monotonic() + seconds
+        over = threading.Event()
         workers = [
-            asyncio.create_task(crew.awork(acting, orders(number, is_async=True, seed=seed), told, deadline))
+            asyncio.create_task(crew.awork(acting, orders(number, is_async=True, seed=seed), told, over))
             for number in range(WORKERS)
         ]
         adversary.start()
         await asyncio.sleep(seconds)
-        await asyncio.to_thread(adversary.stop)
+        await asyncio.to_thread(adversary.finish)
+        over.set()
         await asyncio.to_thread(stage.settle)
         done, hung = await asyncio.wait(workers, timeout=_GRACE_SECONDS)
         for worker in done:

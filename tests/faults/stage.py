@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import tempfile
+import threading
 import time
 from abc import ABC, abstractmethod
 from contextlib import closing
@@ -16,7 +17,7 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from tests.servers.proxy import TcpProxy, Verdict, on_commit, pass_all
+from tests.servers.proxy import Hook, TcpProxy, Verdict, on_commit, pass_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ __all__ = ["ASYNC_DRIVERS", "Stage", "sqlite_begins", "wait_until"]
 
 ASYNC_DRIVERS = frozenset({"psycopg-async", "asyncpg", "asyncmy", "aiomysql", "aiosqlite"})
 _HANG_SECONDS = 0.2
+_MEETING_SECONDS = 1.0
 _POOL = {"pool_size": 8, "max_overflow": 8, "pool_timeout": 20}
 
 
@@ -95,7 +97,7 @@ class Stage(ABC):
 
     @abstractmethod
     def attacks(self) -> dict[str, Callable[[], object]]:
-        """Give what may be done to the servers, by name."""
+        """Give what may be done to the servers, by name; False says that it met nobody."""
 
     @abstractmethod
     def dangling(self, witness: Engine) -> int:
@@ -147,16 +149,29 @@ class Stage(ABC):
             "network cut": self._cut,
         }
 
-    def _on_commit(self, verdict: Verdict) -> None:
-        for proxy in self.proxies:
-            proxy.on_client = on_commit(verdict, times=2)
+    def _on_commit(self, verdict: Verdict) -> bool:
+        """Give the verdict to the next two COMMITs at each proxy; wait for the first, and say whether it came."""
+        has_met = threading.Event()
 
-    def _hang(self, verdict: Verdict) -> None:
-        self._on_commit(verdict)
+        def noticing(hook: Hook) -> Hook:
+            def judge(data: bytes) -> Verdict:
+                if (found := hook(data)) is not Verdict.PASS:
+                    has_met.set()
+                return found
+
+            return judge
+
+        for proxy in self.proxies:
+            proxy.on_client = noticing(on_commit(verdict, times=2))
+        return has_met.wait(_MEETING_SECONDS)
+
+    def _hang(self, verdict: Verdict) -> bool:
+        has_met = self._on_commit(verdict)
         time.sleep(_HANG_SECONDS)
         for proxy in self.proxies:
             proxy.on_client = pass_all  # first: what came after the cut would hang for ever
             proxy.cut()
+        return has_met
 
     def _cut(self) -> None:
         for proxy in self.proxies:
@@ -198,6 +213,8 @@ class SQLite(Stage):
             return 1
         return 0
 
-    def _lock(self) -> None:
+    def _lock(self) -> bool:
         with contextlib.suppress(Exception), self._locker.begin():
             time.sleep(_HANG_SECONDS)
+            return True
+        return False

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, delete, event, select, text
+from sqlalchemy import Engine, create_engine, delete, event, insert, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
@@ -24,12 +24,16 @@ from session_aware import (
     configure,
 )
 from tests.databases import SyncDatabase
-from tests.ledger import Account, Base
+from tests.ledger import Account, Base, Entry
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.proxy import TcpProxy, Verdict, on_commit, pass_all
 from tests.services import aadd, add
 
 EAGER = Retry(attempts=3, wait_initial=0, wait_max=0, on=lambda _: True)
+ADVICE = (
+    " It was not retried. Look for something that the unit itself writes, such as a request's id, before repeating it, or "
+    "write resolve_commit=True on PostgreSQL."
+)
 NOT_COMMITTED = "session-aware: Work.open: PostgreSQL says that its transaction was not committed."
 
 
@@ -123,8 +127,7 @@ def test_interrupted_commit_is_unknown_and_never_tried_again(line: Line, verdict
     assert isinstance(caught.value.__cause__, DBAPIError)
     assert str(caught.value) == (
         "Work.open: the connection failed while COMMIT was under way (OperationalError), so its work is applied or not: the "
-        "database may have committed and only its answer got lost. It was not retried. Look for something that the unit "
-        "itself writes, such as a request's id, before repeating it, or write resolve_commit=True on PostgreSQL."
+        "database may have committed and only its answer got lost." + ADVICE
     )
     assert line.owners() == applied
 
@@ -221,10 +224,81 @@ def test_server_that_cannot_be_asked_leaves_it_unknown(line: Line, monkeypatch: 
     monkeypatch.setattr(_outcome, "RESOLVE_SECONDS", 0.3)
     configure(resolve_commit=True)
     line.at_commit(line.proxy.refuse)
-    with pytest.raises(CommitOutcomeUnknown):
+    with pytest.raises(CommitOutcomeUnknown) as caught:
         line.work.open("ann")
+    assert str(caught.value) == (
+        "Work.open: the connection failed while COMMIT was under way (OperationalError), so its work is applied or not: the "
+        "database may have committed and only its answer got lost. PostgreSQL was asked, but could not tell. It was not "
+        "retried. Look for something that the unit itself writes, such as a request's id, before repeating it."
+    )
     line.proxy.accept()
     assert line.owners() == []
+
+
+@pytest.fixture
+def _refusing_commit(line: Line) -> Iterator[None]:
+    line.server.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$refused$$; END'"
+    )
+    line.server.execute(
+        "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON account DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION refuse()"
+    )
+    yield
+    line.server.execute("DROP TRIGGER refuse ON account; DROP FUNCTION refuse")
+
+
+@pytest.mark.usefixtures("_refusing_commit")
+def test_answer_that_is_in_no_table_is_unknown_and_said_to_be_an_answer(line: Line) -> None:
+    configure(retry=EAGER)
+    with pytest.raises(CommitOutcomeUnknown) as caught:
+        line.work.open("ann")
+    assert str(caught.value) == (
+        "Work.open: the database answered COMMIT with an error (ProgrammingError, P0001) that does not tell whether its "
+        "work is applied." + ADVICE
+    )
+    assert line.owners() == []
+
+
+@pytest.mark.usefixtures("_refusing_commit")
+def test_answer_that_is_in_no_table_is_resolved(line: Line) -> None:
+    configure(resolve_commit=True)
+    with pytest.raises(DBAPIError, match="refused") as caught:
+        line.work.open("ann")
+    assert caught.value.__notes__ == [NOT_COMMITTED]
+
+
+def test_error_that_is_no_databases_is_named(line: Line) -> None:
+    def leave(_: object) -> None:
+        raise LookupError
+
+    event.listen(
+        line.engine, "commit", leave
+    )  # the last who is asked before COMMIT is sent: nobody can tell that it was not
+    with pytest.raises(CommitOutcomeUnknown) as caught:
+        line.work.open("ann")
+    assert str(caught.value) == (
+        "Work.open: COMMIT ended in LookupError, which does not tell whether its work is applied." + ADVICE
+    )
+    assert line.owners() == []
+
+
+def test_commit_of_two_connections_of_which_one_fails_is_unknown_whatever_the_error(line: Line) -> None:
+    other = create_engine(line.server.url())
+
+    class Both(SessionAwareService, session_factory=sessionmaker(binds={Account: line.engine, Entry: other})):
+        def write(self, *, session: Session = NEW_SESSION) -> None:
+            session.execute(insert(Account).values(owner="ann", balance=0))
+            session.execute(insert(Entry).values(account_id=404))  # checked at COMMIT
+
+    with pytest.raises(CommitOutcomeUnknown) as caught:
+        Both().write()
+    assert str(caught.value) == (
+        "Both.write: COMMIT failed on one of its 2 connections (IntegrityError), so all of its work is applied, a part or "
+        "none." + ADVICE
+    )
+    assert line.owners() == ["ann"]
+    other.dispose()
 
 
 @pytest.fixture
@@ -304,6 +378,10 @@ def test_commit_that_hangs_beyond_the_grace_period_is_unknown(
                 loop.call_later(0.3, task.cancel)
                 await task
         assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+        assert str(caught.value) == (
+            "Work.aopen: it was cancelled while COMMIT was under way (CancelledError), and no answer tells whether its work "
+            "is applied." + ADVICE
+        )
         await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
 
     line.run(driver, scenario)

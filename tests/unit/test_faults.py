@@ -1,4 +1,8 @@
-"""``_faults``: every row of the table with the error objects of the real drivers and dialects."""
+"""``_faults``: every row of the table with the error objects of the real drivers and dialects.
+
+Some of those are in the extra ``dialects`` only, and skipped where they are not installed; SESSION_AWARE_DIALECTS=required
+makes that a failure. TiDB has no dialect of its own: its users take those of MySQL.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,13 @@ import importlib
 import os
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import asyncpg
 import psycopg.errors
 import pytest
-from sqlalchemy import exc
+from sqlalchemy import create_engine, exc
 from sqlalchemy.engine import make_url
 
 from session_aware import CommitOutcomeUnknown, PoisonedTransactionError, is_transient
@@ -24,6 +29,7 @@ POSTGRESQL = {
     "psycopg2": "postgresql+psycopg2://",
     "cockroachdb": "cockroachdb+psycopg://host/name",
     "auroradsql": "auroradsql+psycopg://host/name",
+    "yugabytedb": "yugabytedb+psycopg2://host/name",
 }
 MYSQL = {
     "pymysql": ("mysql+pymysql://", "pymysql.err"),
@@ -36,6 +42,7 @@ PACKAGES = {
     "cockroachdb": "sqlalchemy_cockroachdb",
     "auroradsql": "aurora_dsql_sqlalchemy",
     "mysqlclient": "MySQLdb",
+    "yugabytedb": "sqlalchemy_yugabytedb",
     "spanner": "google.cloud.spanner_dbapi",
 }
 
@@ -111,7 +118,7 @@ SQLITE_ROWS = [
 
 
 def need(name: str) -> Any:
-    """Import what is no requirement of the tests; where the environment says that it is there, it must be."""
+    """Import what is no requirement of the tests; where SESSION_AWARE_DIALECTS says that it is there, it must be."""
     package = PACKAGES.get(name, name)
     if os.environ.get("SESSION_AWARE_DIALECTS") == "required":
         return importlib.import_module(package)
@@ -128,7 +135,7 @@ def wrapped(url: str, original: Exception, *, is_lost: bool = False) -> exc.DBAP
 
 
 def postgresql_error(driver: str, code: str) -> Exception:
-    if driver == "psycopg2":
+    if driver in {"psycopg2", "yugabytedb"}:
         error: Any = importlib.import_module("psycopg2.errors").lookup("40001")("x")
         error.__setstate__({"pgcode": code})  # a server sets it, and pickle
         return cast("Exception", error)
@@ -181,6 +188,16 @@ def test_mysql_number_is_read_from_the_driver(driver: str, row: Row) -> None:
     error = wrapped(url, original)
     assert code_of(error) == row.code
     check(error, row)
+
+
+@pytest.mark.parametrize("driver", ["mysqlclient", "mariadb"])
+def test_socket_that_is_not_there_is_transient(driver: str, tmp_path: Path) -> None:
+    need(driver)
+    engine = create_engine(f"{MYSQL[driver][0]}root@localhost/test?unix_socket={tmp_path / 'nowhere'}")
+    with pytest.raises(exc.DBAPIError) as caught:
+        engine.connect()
+    assert code_of(caught.value) == 2002
+    check(caught.value, Row(2002, is_transient=True, is_not_applied=False))
 
 
 @pytest.mark.parametrize("row", SQLITE_ROWS, ids=lambda row: row.code)
