@@ -364,7 +364,7 @@ def test_connection_that_its_engine_made_for_reading_stays_so(sqlite: SyncDataba
 
 @pytest.mark.parametrize("end", ["rollback", "close"])
 def test_connection_of_an_engine_with_options_can_write_again(sqlite: SyncDatabase, end: str) -> None:
-    @auto_session_func(session_factory=sessionmaker(sqlite.engine.execution_options(logging_token="x")), read_only=True)
+    @auto_session_func(session_factory=sessionmaker(sqlite.engine.execution_options(label="x")), read_only=True)
     def read(*, session: Session = NEW_SESSION) -> None:
         session.execute(text("SELECT 1"))
         getattr(session, end)()
@@ -373,7 +373,6 @@ def test_connection_of_an_engine_with_options_can_write_again(sqlite: SyncDataba
         read()
     with sqlite.engine.connect() as connection:
         assert connection.scalar(text("PRAGMA query_only")) == 0
-
 
 
 def test_read_only_joins_a_writing_session_without_touching_it(database: SyncDatabase) -> None:
