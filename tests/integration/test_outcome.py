@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -357,6 +357,33 @@ def test_async_commit_that_still_runs_is_waited_for_while_the_loop_goes_on(line:
     assert len(ticks) > 5
 
 
+async def ended_at_commit(
+    line: Line, call: Coroutine[Any, Any, None], how: str, verdict: Verdict, then: Callable[[], object] = lambda: None
+) -> None:
+    """Wait for a call, and cancel it or let it time out when its COMMIT is seen."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.create_task(call)
+    async with asyncio.timeout(None) as deadline:
+
+        def end() -> None:
+            if how == "cancel":
+                task.cancel()
+            else:
+                deadline.reschedule(loop.time())
+            then()
+
+        hook = on_commit(verdict)
+
+        def judge(data: bytes) -> Verdict:
+            judged = hook(data)
+            if judged is verdict:
+                loop.call_soon_threadsafe(end)
+            return judged
+
+        line.proxy.on_client = judge
+        await task
+
+
 @DRIVERS
 @pytest.mark.parametrize("verdict", [Verdict.HANG, Verdict.HANG_ON_ANSWER], ids=["never arrived", "answer lost"])
 @pytest.mark.parametrize("how", ["cancel", "timeout"])
@@ -367,16 +394,8 @@ def test_commit_that_hangs_beyond_the_grace_period_is_unknown(
     configure(retry=EAGER)
 
     async def scenario(work: Work) -> None:
-        loop = asyncio.get_running_loop()
-        line.proxy.on_client = on_commit(verdict)
         with pytest.raises(CommitOutcomeUnknown) as caught:
-            if how == "timeout":
-                async with asyncio.timeout(0.3):
-                    await work.aopen("ann")
-            else:
-                task = asyncio.create_task(work.aopen("ann"))
-                loop.call_later(0.3, task.cancel)
-                await task
+            await ended_at_commit(line, work.aopen("ann"), how, verdict)
         assert isinstance(caught.value.__cause__, asyncio.CancelledError)
         assert str(caught.value) == (
             "Work.aopen: it was cancelled while COMMIT was under way (CancelledError), and no answer tells whether its work "
@@ -394,16 +413,10 @@ def test_commit_that_hangs_beyond_the_grace_period_is_unknown(
 def test_commit_that_hangs_within_the_grace_period_is_told(line: Line, driver: str, how: str) -> None:
     async def scenario(work: Work) -> None:
         loop = asyncio.get_running_loop()
-        line.proxy.on_client = on_commit(Verdict.HANG_ON_ANSWER)
-        loop.call_later(0.5, line.proxy.resume)
         with pytest.raises((asyncio.CancelledError, TimeoutError)) as caught:
-            if how == "timeout":
-                async with asyncio.timeout(0.2):
-                    await work.aopen("ann")
-            else:
-                task = asyncio.create_task(work.aopen("ann"))
-                loop.call_later(0.2, task.cancel)
-                await task
+            await ended_at_commit(
+                line, work.aopen("ann"), how, Verdict.HANG_ON_ANSWER, then=lambda: loop.call_later(0.2, line.proxy.resume)
+            )
         cancelled = caught.value.__cause__ if how == "timeout" else caught.value
         assert cancelled is not None
         assert cancelled.__notes__ == ["session-aware: Work.aopen had already committed when this was raised."]
