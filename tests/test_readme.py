@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 from dataclasses import dataclass
+from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -57,6 +58,8 @@ def programs(found: list[Fence]) -> list[tuple[Fence, str]]:
 
 
 PROGRAMS: Final = programs(FENCES)
+TESTS: Final = [(one, output) for one, output in PROGRAMS if "\ndef test_" in one.code]
+SCRIPTS: Final = [pair for pair in PROGRAMS if pair not in TESTS]
 
 
 def environment() -> dict[str, str]:
@@ -67,7 +70,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(package), "MYPYPATH": os.pathsep.join((str(package), str(ROOT / "stubs")))}
 
 
-@pytest.mark.parametrize(("program", "output"), PROGRAMS, ids=[f"line {program.line}" for program, _ in PROGRAMS])
+@pytest.mark.parametrize(("program", "output"), SCRIPTS, ids=[f"line {program.line}" for program, _ in SCRIPTS])
 def test_program_prints_what_stands_beneath_it(program: Fence, output: str, tmp_path: Path) -> None:
     file = tmp_path / "program.py"
     file.write_text(program.code, encoding="utf-8")
@@ -75,6 +78,17 @@ def test_program_prints_what_stands_beneath_it(program: Fence, output: str, tmp_
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, check=False, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == output
+
+
+@pytest.mark.parametrize("program", [program for program, _ in TESTS], ids=[f"line {program.line}" for program, _ in TESTS])
+def test_file_of_tests_passes(program: Fence, tmp_path: Path) -> None:
+    (tmp_path / "test_program.py").write_text(program.code, encoding="utf-8")
+    is_installed = any(point.value == "session_aware.pytest_plugin" for point in metadata.entry_points(group="pytest11"))
+    plugin = [] if is_installed else ["-p", "session_aware.pytest_plugin"]
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", *plugin]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, check=False, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert re.search(r"^\d+ passed in ", done.stdout, re.MULTILINE)
 
 
 def test_programs_pass_mypy_strict(tmp_path: Path) -> None:
