@@ -31,6 +31,9 @@ class Work(SessionAwareService):
 @pytest.fixture
 def nodes(galera: Galera) -> Iterator[list[Engine]]:
     """An engine for each node, and one account."""
+    for node in galera.nodes:  # on a busy machine one may have been taken for dead for a moment
+        node.wait_for_status("wsrep_cluster_size", "3")
+        node.wait_for_status("wsrep_ready", "ON")
     engines = [create_engine(node.url()) for node in galera.nodes]
     Base.metadata.create_all(engines[0], tables=[Base.metadata.tables["account"]])
     with engines[0].begin() as connection:
