@@ -1,0 +1,48 @@
+"""Litestar under uvicorn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integrations.checks import (
+    check_auto_call,
+    check_error,
+    check_one_transaction,
+    check_refused_commit,
+    check_stream,
+)
+from tests.integrations.serving import Served, served
+from tests.integrations.store import Store
+
+
+@pytest.fixture(scope="module")
+def server(database: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = tmp_path_factory.mktemp("litestar")
+    command = ("uvicorn", "tests.integrations.litestar_app:app", "--port", "PORT", "--log-level", "warning")
+    with served(folder, database.variables, *command) as made:
+        yield made
+
+
+@pytest.mark.parametrize("prefix", ["", "/async"], ids=["sync", "async"])
+def test_auto_call_is_committed_before_the_response(server: Served, store: Store, prefix: str) -> None:
+    check_auto_call(server, store, prefix)
+
+
+@pytest.mark.parametrize("prefix", ["", "/async"], ids=["sync", "async"])
+def test_error_in_an_auto_call_writes_nothing(server: Served, store: Store, prefix: str) -> None:
+    check_error(server, store, prefix)
+
+
+def test_session_of_the_request_covers_both_calls(server: Served, store: Store) -> None:
+    check_one_transaction(server, store)
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_commit_that_fails_is_no_success(server: Served, store: Store) -> None:
+    check_refused_commit(server, store)
+
+
+def test_stream_has_its_session_until_it_is_read_or_given_up(server: Served, store: Store) -> None:
+    check_stream(server, store)
