@@ -84,15 +84,15 @@ RequestAsyncSession = Annotated[AsyncSession, Depends(async_transaction, scope="
 
 
 @app.post("/welcomes/{owner}")
-def welcome(owner: str, gift: int, session: RequestSession) -> int:
+def welcome(owner: str, gift: int, session: RequestSession, source: str = "house") -> int:
     bank.open(owner, session=session)
-    return bank.move("house", owner, gift, session=session)
+    return bank.move(source, owner, gift, session=session)
 
 
 @app.post("/async/welcomes/{owner}")
-async def awelcome(owner: str, gift: int, session: RequestAsyncSession) -> int:
+async def awelcome(owner: str, gift: int, session: RequestAsyncSession, source: str = "house") -> int:
     await bank.aopen(owner, session=session)
-    return await bank.amove("house", owner, gift, session=session)
+    return await bank.amove(source, owner, gift, session=session)
 
 
 @app.post("/records")
