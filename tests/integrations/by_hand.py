@@ -81,7 +81,7 @@ RequestSession = Annotated[Session, Depends(transaction, scope="function")]
 RequestAsyncSession = Annotated[AsyncSession, Depends(async_transaction, scope="function")]
 
 
-@app.post("/welcomes/{owner}")
+@app.post("/welcomes/{owner}", response_model=None)
 def welcome(owner: str, gift: int, source: str, session: RequestSession) -> int:
     open_account(session, owner)
     return move(session, source, owner, gift)

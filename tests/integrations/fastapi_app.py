@@ -66,7 +66,8 @@ async def hurried(source: str, target: str, amount: int) -> int:
         raise HTTPException(HTTPStatus.GATEWAY_TIMEOUT) from None
 
 
-# One transaction for the request: scope="function" commits it before the response is sent, not after.
+# One transaction for the request. scope="function" commits it before the response is sent, not after. In a plain def also
+# response_model=None: FastAPI takes a thread to validate an answer, and all of them may wait for the open transaction.
 
 
 def transaction() -> Iterator[Session]:
@@ -83,7 +84,7 @@ RequestSession = Annotated[Session, Depends(transaction, scope="function")]
 RequestAsyncSession = Annotated[AsyncSession, Depends(async_transaction, scope="function")]
 
 
-@app.post("/welcomes/{owner}")
+@app.post("/welcomes/{owner}", response_model=None)
 def welcome(owner: str, gift: int, session: RequestSession, source: str = "house") -> int:
     bank.open(owner, session=session)
     return bank.move(source, owner, gift, session=session)
@@ -95,7 +96,7 @@ async def awelcome(owner: str, gift: int, session: RequestAsyncSession, source: 
     return await bank.amove(source, owner, gift, session=session)
 
 
-@app.post("/records")
+@app.post("/records", response_model=None)
 def record(source: str, target: str, session: RequestSession) -> int:
     return bank.record(source, target, 0, session=session)
 

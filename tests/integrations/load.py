@@ -53,12 +53,14 @@ async def _client(port: int, paths: Iterator[str], statuses: Counter[int]) -> No
             head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
             await reader.readexactly(int(head.partition("content-length:")[2].split()[0]))
             statuses[int(head.split()[1])] += 1
+    except (ConnectionError, asyncio.IncompleteReadError):
+        statuses[0] += 1  # uvicorn cuts a connection after an error
     finally:
         writer.close()
 
 
 async def run(port: int, paths: Iterator[str], *, clients: int) -> Counter[int]:
-    """Let that many clients share the requests; return how often each status was answered."""
+    """Let that many clients share the requests; return how often each status was answered, 0 for none."""
     statuses: Counter[int] = Counter()
     await asyncio.gather(*(_client(port, paths, statuses) for _ in range(clients)))
     return statuses
@@ -95,7 +97,9 @@ def _compare(store: Store, folder: Path, *, rounds: int, count: int, clients: in
         served(folder, store.variables, "uvicorn", "tests.integrations.fastapi_app:app", *options) as library,
         served(folder, store.variables, "uvicorn", "tests.integrations.by_hand:app", *options) as by_hand,
     ):
-        print(f"best of {rounds} interleaved rounds of {count} requests by {clients} clients, PostgreSQL, one uvicorn process")
+        print(
+            f"best of {rounds} interleaved rounds of {count} requests by {clients} clients, PostgreSQL, one uvicorn process"
+        )
         print(f"{'':31}  requests/s  by hand  ratio   CPU ms  by hand  ratio")
         for way, kind in _WAYS.items():
             best = {server.port: _Round(0, float("inf")) for server in (library, by_hand)}

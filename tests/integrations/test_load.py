@@ -15,7 +15,7 @@ from tests.integrations.test_fastapi import server
 __all__ = ["server"]
 
 CLIENTS = 300
-REQUESTS = 400
+REQUESTS = 200
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)

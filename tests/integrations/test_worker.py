@@ -31,7 +31,9 @@ def worker(database: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     def send(name: str, *args: str | int) -> Any:
         return client.send_task(f"tests.integrations.worker.{name}", args).get(timeout=20, interval=0.02)
 
-    with started(folder, database.variables | broker, "celery", "-A", "tests.integrations.worker", "worker", *options) as child:
+    with started(
+        folder, database.variables | broker, "celery", "-A", "tests.integrations.worker", "worker", *options
+    ) as child:
         child.wait_until(lambda: " ready." in child.log.read_text("utf-8"), seconds=30, what="ready")
         yield child, send
     client.close()
