@@ -19,7 +19,7 @@ REQUESTS = 200
 
 
 @pytest.mark.parametrize("database", ["postgresql"], indirect=True)
-def test_hundreds_of_clients_lose_nothing(server: Served, database: Store) -> None:  # noqa: F811 - a fixture
+def test_hundreds_of_clients_lose_nothing(server: Served, database: Store) -> None:
     database.reset(**ACCOUNTS)
     kinds = ("transfers", "async/transfers", "welcomes", "async/welcomes")
     streams = [requests(kind, REQUESTS, seed=seed) for seed, kind in enumerate(kinds)]
