@@ -70,16 +70,9 @@ class Bank(SessionAwareService):
             self.change(owner, change, session=session)
         return self.record(source, target, amount, session=session)
 
-    def page(self, after: int, *, session: Session = NEW_SESSION) -> list[Transfer]:
-        query = select(Transfer).where(Transfer.id > after).order_by(Transfer.id).limit(100)
-        return list(session.scalars(query))
-
     @auto_session_func(read_only=True)
     def transfers(self, *, session: Session = NEW_SESSION) -> Generator[str]:
-        last = 0
-        while page := self.page(last, session=session):
-            yield from map(str, page)
-            last = page[-1].id
+        yield from map(str, session.scalars(select(Transfer).order_by(Transfer.id).execution_options(yield_per=100)))
 
     # The bodies above, for callers with an event loop.
 
@@ -94,9 +87,6 @@ class Bank(SessionAwareService):
 
     @auto_session_func(read_only=True)
     async def atransfers(self, *, session: AsyncSession = NEW_SESSION) -> AsyncGenerator[str]:
-        # Pages, where stream_scalars() would do but on SQLite: cancelled in a fetch it leaves the file locked.
-        last = 0
-        while page := await session.run_sync(lambda given, after: self.page(after, session=given), last):
-            for one in page:
-                yield str(one)
-            last = page[-1].id
+        query = select(Transfer).order_by(Transfer.id).execution_options(yield_per=100)
+        async for one in await session.stream_scalars(query):
+            yield str(one)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from tests.integrations.serving import Served
 from tests.integrations.store import Store
 
-__all__ = ["check_auto_call", "check_error", "check_one_transaction", "check_refused_commit", "check_stream"]
+__all__ = [
+    "check_auto_call",
+    "check_error",
+    "check_left_stream",
+    "check_one_transaction",
+    "check_refused_commit",
+    "check_stream",
+]
 
 
 def check_auto_call(server: Served, store: Store, prefix: str = "") -> None:
@@ -42,7 +49,6 @@ def check_refused_commit(server: Served, store: Store, prefix: str = "") -> None
 
 
 def check_stream(server: Served, store: Store, prefix: str = "") -> None:
-    """A whole stream, one that is read in the middle, and one whose client goes away."""
     store.fill(2000, length=4000)
     with server.client.stream("GET", f"{prefix}/transfers") as response:
         pieces = response.iter_text()
@@ -51,6 +57,11 @@ def check_stream(server: Served, store: Store, prefix: str = "") -> None:
         text += "".join(pieces)
     assert [line.split()[1:] for line in text.splitlines()] == [["house", "ann", "0", "x" * 4000]] * 2000
     server.wait_for_pool(0)
+
+
+def check_left_stream(server: Served, store: Store, prefix: str = "") -> None:
+    """Not for aiosqlite: cancelled in a fetch, SQLAlchemy leaves the file locked, with this library or without."""
+    store.fill(2000, length=4000)
     with server.connected(f"GET {prefix}/transfers") as connection:
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
         server.wait_for_pool(1)

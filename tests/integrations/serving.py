@@ -20,8 +20,8 @@ from tests.servers._process import HOST, Child, Home, free_port
 __all__ = ["Served", "environment", "served", "started"]
 
 ROOT: Final = Path(__file__).parents[2]
-_START_SECONDS: Final = 30.0
-_STOP_SECONDS: Final = 10.0
+_START_SECONDS: Final = 60.0
+_STOP_SECONDS: Final = 30.0  # Celery alone takes five
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
@@ -35,7 +35,7 @@ def started(folder: Path, variables: Mapping[str, str], *argv: str) -> Iterator[
     """Run ``python -m *argv`` until the block ends, and then end it in order; it cannot outlive the tests.
 
     Raises:
-        ServerError: It does not end within 10 seconds of SIGTERM.
+        ServerError: It does not end within 30 seconds of SIGTERM.
     """
     words = [f"{name}={value}" for name, value in environment(variables).items()]
     child = Home(folder, None).spawn(["env", *words, sys.executable, "-m", *argv], log=f"{argv[0]}.log")
@@ -65,7 +65,7 @@ class Served:
 
     def wait_for_pool(self, count: int) -> None:
         """Wait until that many connections are lent out."""
-        self.child.wait_until(lambda: self.checked_out() == count, seconds=10, what=f"using {count} connections")
+        self.child.wait_until(lambda: self.checked_out() == count, seconds=30, what=f"using {count} connections")
 
     @contextmanager
     def connected(self, request: str, *, buffer: int = 4096) -> Iterator[socket.socket]:
@@ -83,7 +83,7 @@ def served(folder: Path, variables: Mapping[str, str], *argv: str) -> Iterator[S
     """Run a web server, with ``PORT`` in its arguments replaced by a free one, and wait until it listens.
 
     Raises:
-        ServerError: It does not listen after 30 seconds, or does not end.
+        ServerError: It does not listen after 60 seconds, or does not end.
     """
     port = free_port()
     with (
@@ -91,7 +91,7 @@ def served(folder: Path, variables: Mapping[str, str], *argv: str) -> Iterator[S
         # No connection is used again: uvicorn cuts one over which it has sent an error that the application raised.
         httpx2.Client(
             base_url=f"http://{HOST}:{port}",
-            timeout=20,
+            timeout=30,
             trust_env=False,
             limits=httpx2.Limits(max_keepalive_connections=0),
         ) as client,

@@ -80,8 +80,7 @@ def _seen(name: str, url: str, async_url: str) -> Iterator[Store]:
 @contextmanager
 def sqlite_store(folder: Path) -> Iterator[Store]:
     file = folder / "bank.sqlite"
-    # A write that waits for another one's lock gives up after these seconds; it cannot be cancelled before.
-    with _seen("sqlite", f"sqlite:///{file}?timeout=3", f"sqlite+aiosqlite:///{file}?timeout=3") as store:
+    with _seen("sqlite", f"sqlite:///{file}", f"sqlite+aiosqlite:///{file}") as store:
         yield store
 
 

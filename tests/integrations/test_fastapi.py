@@ -12,6 +12,7 @@ from session_aware import SessionFactoryError
 from tests.integrations.checks import (
     check_auto_call,
     check_error,
+    check_left_stream,
     check_one_transaction,
     check_refused_commit,
     check_stream,
@@ -59,20 +60,29 @@ def test_commit_that_fails_is_no_success(server: Served, store: Store, prefix: s
     check_refused_commit(server, store, prefix)
 
 
-def test_stream_has_its_session_until_it_is_read_or_given_up(server: Served, store: Store, prefix: str) -> None:
+def test_stream_has_its_session_until_it_is_read(server: Served, store: Store, prefix: str) -> None:
     check_stream(server, store, prefix)
+
+
+@pytest.mark.parametrize(
+    ("database", "prefix"),
+    [("sqlite", ""), ("postgresql", ""), ("postgresql", "/async")],
+    indirect=True,
+)
+def test_client_that_goes_away_ends_the_stream(server: Served, store: Store, prefix: str) -> None:
+    check_left_stream(server, store, prefix)
 
 
 def test_background_task_commits_its_own_unit(server: Served, store: Store, prefix: str) -> None:
     assert server.post(f"{prefix}/accounts/bob", gift=5).status_code == 200
     assert "bob" in store.balances()
-    server.child.wait_until(lambda: store.balances()["bob"] == 5, seconds=10, what="done with the gift")
+    server.child.wait_until(lambda: store.balances()["bob"] == 5, seconds=30, what="done with the gift")
 
 
 def test_background_task_that_fails_leaves_the_request_committed(server: Served, store: Store, prefix: str) -> None:
     assert server.post(f"{prefix}/accounts/bob", gift=1001).status_code == 200
     log = server.child.log
-    server.child.wait_until(lambda: "IntegrityError" in log.read_text("utf-8"), seconds=10, what="refusing the gift")
+    server.child.wait_until(lambda: "IntegrityError" in log.read_text("utf-8"), seconds=30, what="refusing the gift")
     assert store.balances() == {"house": 1000, "ann": 100, "bob": 0}
     assert store.transfers() == 0
 
@@ -91,13 +101,14 @@ def test_many_clients_that_go_away_leave_whole_transfers(server: Served, store: 
     for _ in range(50):
         with server.connected(f"POST {prefix}/transfers?source=house&target=ann&amount=1"):
             pass
-    server.child.wait_until(lambda: server.checked_out() == 0, seconds=10, what="idle")
-    # What the closed connections asked for may still begin: a request on a connection of its own is behind them.
-    assert server.post("/transfers", source="house", target="ann", amount=1).status_code == 200
+    # What the closed connections asked for may begin at any time, so the rows agree in the end.
     server.wait_for_pool(0)
-    balances, count = store.balances(), store.transfers()
-    assert balances == {"house": 1000 - count, "ann": 100 + count}
-    assert 1 <= count <= 51
+    server.child.wait_until(lambda: is_whole(store), seconds=30, what="done with whole transfers")
+
+
+def is_whole(store: Store) -> bool:
+    count = store.transfers()
+    return store.balances() == {"house": 1000 - count, "ann": 100 + count}
 
 
 def test_cancelled_call_writes_nothing_and_gives_its_connection_back(server: Served, store: Store) -> None:
@@ -108,7 +119,7 @@ def test_cancelled_call_writes_nothing_and_gives_its_connection_back(server: Ser
         assert list(clients.map(hurry, [1, 2, 3, 4])) == [504] * 4
     server.wait_for_pool(0)
     assert store.balances() == {"house": 1000, "ann": 100}
-    assert hurry(7) == 200
+    assert server.post("/async/transfers", source="house", target="ann", amount=7).status_code == 200
     assert store.balances() == {"house": 993, "ann": 107}
 
 

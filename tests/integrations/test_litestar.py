@@ -9,6 +9,7 @@ import pytest
 from tests.integrations.checks import (
     check_auto_call,
     check_error,
+    check_left_stream,
     check_one_transaction,
     check_refused_commit,
     check_stream,
@@ -44,5 +45,10 @@ def test_commit_that_fails_is_no_success(server: Served, store: Store) -> None:
     check_refused_commit(server, store)
 
 
-def test_stream_has_its_session_until_it_is_read_or_given_up(server: Served, store: Store) -> None:
+def test_stream_has_its_session_until_it_is_read(server: Served, store: Store) -> None:
     check_stream(server, store)
+
+
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
+def test_client_that_goes_away_ends_the_stream(server: Served, store: Store) -> None:
+    check_left_stream(server, store)

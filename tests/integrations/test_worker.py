@@ -29,12 +29,12 @@ def worker(database: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     client.conf.broker_transport_options = {"data_folder_in": str(queue), "data_folder_out": str(queue)}
 
     def send(name: str, *args: str | int) -> Any:
-        return client.send_task(f"tests.integrations.worker.{name}", args).get(timeout=20, interval=0.02)
+        return client.send_task(f"tests.integrations.worker.{name}", args).get(timeout=30, interval=0.02)
 
     with started(
         folder, database.variables | broker, "celery", "-A", "tests.integrations.worker", "worker", *options
     ) as child:
-        child.wait_until(lambda: " ready." in child.log.read_text("utf-8"), seconds=30, what="ready")
+        child.wait_until(lambda: " ready." in child.log.read_text("utf-8"), seconds=60, what="ready")
         yield child, send
     client.close()
 
@@ -71,7 +71,7 @@ def test_session_of_the_task_covers_both_calls(send: Send, store: Store) -> None
 def test_task_sends_another_after_its_commit(worker: tuple[Child, Send], store: Store) -> None:
     child, send = worker
     send("open_account", "bob", 5)
-    child.wait_until(lambda: store.balances()["bob"] == 5, seconds=20, what="done with the gift")
+    child.wait_until(lambda: store.balances()["bob"] == 5, seconds=30, what="done with the gift")
 
 
 def test_task_that_fails_sends_no_other(worker: tuple[Child, Send], store: Store) -> None:
