@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.integrations.serving import Served
 from tests.integrations.store import Store
 
@@ -43,8 +45,9 @@ def check_one_transaction(server: Served, store: Store, prefix: str = "") -> Non
 
 
 def check_refused_commit(server: Served, store: Store, prefix: str = "") -> None:
-    assert server.post(f"{prefix}/records", source="ann", target="zoe").status_code == 500  # PostgreSQL refuses at COMMIT
-    assert store.transfers() == 0
+    answer = server.post(f"{prefix}/records", source="ann", target="zoe")
+    is_refused = store.name == "postgresql"  # at COMMIT; SQLite looks at foreign keys only if told
+    assert (answer.is_success, store.transfers()) == ((False, 0) if is_refused else (True, 1))
     server.wait_for_pool(0)
 
 
@@ -59,8 +62,9 @@ def check_stream(server: Served, store: Store, prefix: str = "") -> None:
     server.wait_for_pool(0)
 
 
-def check_left_stream(server: Served, store: Store, prefix: str = "") -> None:
-    """Not for aiosqlite: cancelled in a fetch, SQLAlchemy leaves the file locked, with this library or without."""
+def check_left_stream(server: Served, store: Store, prefix: str, *, is_async: bool) -> None:
+    if is_async and store.name == "sqlite":
+        pytest.skip("SQLAlchemy on aiosqlite leaves the file locked when a fetch is cancelled, with this library or without")
     store.fill(2000, length=4000)
     with server.connected(f"GET {prefix}/transfers") as connection:
         assert connection.recv(100).startswith(b"HTTP/1.1 200")

@@ -55,7 +55,6 @@ def test_session_of_the_request_covers_both_calls(server: Served, store: Store, 
     check_one_transaction(server, store, prefix)
 
 
-@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_commit_that_fails_is_no_success(server: Served, store: Store, prefix: str) -> None:
     check_refused_commit(server, store, prefix)
 
@@ -64,13 +63,8 @@ def test_stream_has_its_session_until_it_is_read(server: Served, store: Store, p
     check_stream(server, store, prefix)
 
 
-@pytest.mark.parametrize(
-    ("database", "prefix"),
-    [("sqlite", ""), ("postgresql", ""), ("postgresql", "/async")],
-    indirect=True,
-)
 def test_client_that_goes_away_ends_the_stream(server: Served, store: Store, prefix: str) -> None:
-    check_left_stream(server, store, prefix)
+    check_left_stream(server, store, prefix, is_async=bool(prefix))
 
 
 def test_background_task_commits_its_own_unit(server: Served, store: Store, prefix: str) -> None:

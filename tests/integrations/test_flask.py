@@ -38,7 +38,6 @@ def test_session_of_the_view_covers_both_calls(server: Served, store: Store) -> 
     check_one_transaction(server, store)
 
 
-@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 def test_commit_that_fails_is_no_success(server: Served, store: Store) -> None:
     check_refused_commit(server, store)
 
@@ -48,4 +47,4 @@ def test_stream_has_its_session_until_it_is_read(server: Served, store: Store) -
 
 
 def test_client_that_goes_away_ends_the_stream(server: Served, store: Store) -> None:
-    check_left_stream(server, store)
+    check_left_stream(server, store, "", is_async=False)
