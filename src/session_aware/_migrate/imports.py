@@ -1,0 +1,163 @@
+"""Mend the imports of a rewritten module."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING, Final
+
+import libcst as cst
+from libcst.helpers import get_full_name_for_node
+
+if TYPE_CHECKING:
+    from collections.abc import Set
+    from typing import TypeGuard
+
+    from session_aware._migrate.decide import Change
+
+__all__ = ["mend"]
+
+OURS: Final = "session_aware"
+_MAY_GO: Final = frozenset({"Optional", "nullcontext"})
+
+
+def mend(before: cst.Module, after: cst.Module, change: Change) -> cst.Module:
+    """Drop the imports that nothing needs any more, and add those of what was written.
+
+    Args:
+        before: The module as it was.
+        after: The module with its definitions and calls rewritten.
+        change: What was rewritten.
+    """
+    if not change.definitions:
+        return after
+    wanted = {OURS: {"NEW_SESSION", "auto_session_func"}}
+    decorators: set[str] = set()
+    for one in change.definitions:
+        if one.annotation_module:
+            wanted.setdefault(one.annotation_module, set()).add(one.annotation)
+        if one.replaces is not None:
+            decorators.add(one.definition.decorators[one.replaces])
+    unused = _used(before) - _used(after) - change.exported
+    dropper = _Dropper(change.replaced | ((decorators | _MAY_GO) & unused), wanted[OURS], is_new=not _has_import(after, OURS))
+    mended = after.visit(dropper)
+    if dropper.is_placed:
+        del wanted[OURS]
+    for name, names in sorted(wanted.items()):
+        mended = _merge(mended, name, names) if _has_import(mended, name) else _insert(mended, name, names)
+    return mended
+
+
+def _used(module: cst.Module) -> set[str]:
+    """Collect the names that a module uses, and every word of its strings, as quoted annotations and ``__all__``."""
+    used: set[str] = set()
+    for node in ast.walk(ast.parse(module.bytes)):
+        match node:
+            case ast.Name(id=name):
+                used.add(name)
+            case ast.Constant(value=str(text)):
+                used.update(text.replace("[", " ").replace("]", " ").replace(",", " ").split())
+            case _:
+                pass
+    return used
+
+
+class _Dropper(cst.CSTTransformer):
+    """Removes names from ``from`` imports of other packages; the first one at the top that goes makes room for ours."""
+
+    def __init__(self, gone: Set[str], ours: Set[str], *, is_new: bool) -> None:
+        super().__init__()
+        self._gone, self._ours, self._is_new = gone, ours, is_new
+        self._depth = 0
+        self.is_placed = False
+
+    def visit_IndentedBlock(self, node: cst.IndentedBlock) -> None:  # noqa: ARG002, N802 - named so by libcst
+        self._depth += 1
+
+    def leave_IndentedBlock(  # noqa: N802 - likewise
+        self,
+        original_node: cst.IndentedBlock,  # noqa: ARG002 - libcst passes it
+        updated_node: cst.IndentedBlock,
+    ) -> cst.IndentedBlock:
+        self._depth -= 1
+        return updated_node
+
+    def leave_ImportFrom(  # noqa: N802 - likewise
+        self,
+        original_node: cst.ImportFrom,  # noqa: ARG002 - libcst passes it
+        updated_node: cst.ImportFrom,
+    ) -> cst.ImportFrom | cst.RemovalSentinel:
+        if isinstance(updated_node.names, cst.ImportStar) or _module(updated_node) == OURS:
+            return updated_node
+        kept = [one for one in updated_node.names if (one.evaluated_alias or one.evaluated_name) not in self._gone]
+        if len(kept) == len(updated_node.names):
+            return updated_node
+        if kept:
+            kept[-1] = kept[-1].with_changes(comma=updated_node.names[-1].comma)
+            return updated_node.with_changes(names=kept)
+        if self._is_new and not self.is_placed and not self._depth:
+            self.is_placed = True
+            return _import(OURS, self._ours)
+        return cst.RemoveFromParent()
+
+
+def _module(node: cst.ImportFrom) -> str:
+    return "" if node.relative or node.module is None else get_full_name_for_node(node.module) or ""
+
+
+def _statement(statement: cst.BaseCompoundStatement | cst.SimpleStatementLine) -> cst.BaseSmallStatement | None:
+    """Return what stands alone in a line."""
+    return statement.body[0] if isinstance(statement, cst.SimpleStatementLine) and len(statement.body) == 1 else None
+
+
+def _is_import(statement: cst.BaseSmallStatement | None, name: str) -> TypeGuard[cst.ImportFrom]:
+    is_from = isinstance(statement, cst.ImportFrom) and not isinstance(statement.names, cst.ImportStar)
+    return is_from and _module(statement) == name
+
+
+def _has_import(module: cst.Module, name: str) -> bool:
+    return any(_is_import(_statement(one), name) for one in module.body)
+
+
+def _import(name: str, names: Set[str]) -> cst.ImportFrom:
+    return cst.ensure_type(_statement(cst.parse_statement(f"from {name} import {', '.join(sorted(names, key=_order))}")), cst.ImportFrom)
+
+
+def _order(name: str) -> tuple[bool, bool, str]:
+    """Sort as isort does: constants, classes, the rest."""
+    return not name.isupper(), name[:1].islower(), name
+
+
+def _merge(module: cst.Module, name: str, names: Set[str]) -> cst.Module:
+    """Add names to the import of a package; its lines and commas stay as they are."""
+    body = list(module.body)
+    place = next(place for place, one in enumerate(body) if _is_import(_statement(one), name))
+    line = cst.ensure_type(body[place], cst.SimpleStatementLine)
+    found = cst.ensure_type(line.body[0], cst.ImportFrom)
+    old = [one for one in found.names if isinstance(one, cst.ImportAlias)] if not isinstance(found.names, cst.ImportStar) else []
+    missing = names - {one.evaluated_name for one in old if one.asname is None}
+    if not missing:
+        return module
+    aliases = sorted([*old, *(cst.ImportAlias(cst.Name(one)) for one in missing)], key=lambda one: _order(one.evaluated_name))
+    space = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
+    between = next((one.comma for one in old[:-1] if isinstance(one.comma, cst.Comma)), space)
+    commas = [*(between for _ in aliases[1:]), old[-1].comma]
+    merged = found.with_changes(names=[one.with_changes(comma=comma) for one, comma in zip(aliases, commas, strict=True)])
+    body[place] = line.with_changes(body=[merged])
+    return module.with_changes(body=body)
+
+
+def _insert(module: cst.Module, name: str, names: Set[str]) -> cst.Module:
+    """Write an import beneath the last of those at the top, or beneath the docstring."""
+    body = list(module.body)
+    place = 0
+    for position, one in enumerate(body):
+        statement = _statement(one)
+        if isinstance(statement, cst.Import | cst.ImportFrom) or (position == 0 and isinstance(statement, cst.Expr)):
+            place = position + 1
+        else:
+            break
+    new = cst.SimpleStatementLine([_import(name, names)])
+    if place == 0 and body:
+        gap = [cst.EmptyLine(indent=False), cst.EmptyLine(indent=False)]
+        body[0] = body[0].with_changes(leading_lines=[*gap, *cst.ensure_type(body[0], cst.FunctionDef).leading_lines])
+    return module.with_changes(body=[*body[:place], new, *body[place:]])
