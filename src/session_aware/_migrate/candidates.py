@@ -179,9 +179,17 @@ def _no_dance(definition: Definition, *, is_decorated: bool) -> tuple[str, str] 
         return None
     if definition.default is not None:
         return "it opens no session in a known way", "'session' may be None, and what it does then is for you to say"
-    if all(isinstance(one, ast.Expr | ast.Pass | ast.Raise) for one in definition.node.body):
+    if all(_is_nothing(one) for one in definition.node.body):
         return "it has no body", "what implements it may take 'session' positionally"
     return None
+
+
+def _is_nothing(statement: ast.stmt) -> bool:
+    match statement:
+        case ast.Pass() | ast.Raise() | ast.Expr(value=ast.Constant()):
+            return True
+        case _:
+            return False
 
 
 def _dance(definition: Definition, dance: Dance) -> tuple[str, str] | None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 import libcst as cst
 from libcst.helpers import get_full_name_for_node
 
+from session_aware._migrate.tree import parse
+
 if TYPE_CHECKING:
     from collections.abc import Set
     from typing import TypeGuard
@@ -38,7 +40,8 @@ def mend(before: cst.Module, after: cst.Module, change: Change) -> cst.Module:
         if one.replaces is not None:
             decorators.add(one.definition.decorators[one.replaces])
     unused = _used(before) - _used(after) - change.exported
-    dropper = _Dropper(change.replaced | ((decorators | _MAY_GO) & unused), wanted[OURS], is_new=not _has_import(after, OURS))
+    old = change.replaced | (decorators & unused)
+    dropper = _Dropper(old, _MAY_GO & unused, wanted[OURS], is_new=not _has_import(after, OURS))
     mended = after.visit(dropper)
     if dropper.is_placed:
         del wanted[OURS]
@@ -50,7 +53,7 @@ def mend(before: cst.Module, after: cst.Module, change: Change) -> cst.Module:
 def _used(module: cst.Module) -> set[str]:
     """Collect the names that a module uses, and every word of its strings, as quoted annotations and ``__all__``."""
     used: set[str] = set()
-    for node in ast.walk(ast.parse(module.bytes)):
+    for node in ast.walk(parse(module.bytes)):
         match node:
             case ast.Name(id=name):
                 used.add(name)
@@ -62,11 +65,11 @@ def _used(module: cst.Module) -> set[str]:
 
 
 class _Dropper(cst.CSTTransformer):
-    """Removes names from ``from`` imports of other packages; the first one at the top that goes makes room for ours."""
+    """Removes names from ``from`` imports of other packages; where all old ones of the first at the top go, ours come."""
 
-    def __init__(self, gone: Set[str], ours: Set[str], *, is_new: bool) -> None:
+    def __init__(self, old: Set[str], others: Set[str], ours: Set[str], *, is_new: bool) -> None:
         super().__init__()
-        self._gone, self._ours, self._is_new = gone, ours, is_new
+        self._old, self._gone, self._ours, self._is_new = old, old | others, ours, is_new
         self._depth = 0
         self.is_placed = False
 
@@ -88,13 +91,14 @@ class _Dropper(cst.CSTTransformer):
     ) -> cst.ImportFrom | cst.RemovalSentinel:
         if isinstance(updated_node.names, cst.ImportStar) or _module(updated_node) == OURS:
             return updated_node
-        kept = [one for one in updated_node.names if (one.evaluated_alias or one.evaluated_name) not in self._gone]
+        names = {one: one.evaluated_alias or one.evaluated_name for one in updated_node.names}
+        kept = [one for one, name in names.items() if name not in self._gone]
         if len(kept) == len(updated_node.names):
             return updated_node
         if kept:
             kept[-1] = kept[-1].with_changes(comma=updated_node.names[-1].comma)
             return updated_node.with_changes(names=kept)
-        if self._is_new and not self.is_placed and not self._depth:
+        if self._is_new and not self.is_placed and not self._depth and self._old.intersection(names.values()):
             self.is_placed = True
             return _import(OURS, self._ours)
         return cst.RemoveFromParent()

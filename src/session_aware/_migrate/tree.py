@@ -6,6 +6,7 @@ import ast
 import io
 import os
 import tokenize
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Module", "Refusal", "Tree", "read"]
+__all__ = ["Module", "Refusal", "Tree", "parse", "read"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -108,13 +109,21 @@ def read(path: Path) -> tuple[Tree, list[Refusal]]:
         try:
             source = file.read_bytes()
             encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
-            module = Module(file, source, encoding, source.decode(encoding), ast.parse(source), _names(file))
+            module = Module(file, source, encoding, source.decode(encoding), parse(source), _names(file))
         except (OSError, SyntaxError, ValueError) as error:
             line = getattr(error, "lineno", None) or 1
             unread.append(Refusal(str(file), line, file.name, "it cannot be read", f"{type(error).__name__}: {error}"))
         else:
             modules.append(module)
     return Tree(modules), unread
+
+
+def parse(source: bytes) -> ast.Module:
+    """Parse a module; what its strings look like is its own business."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)  # what 3.11 says of wrong escapes
+        return ast.parse(source)
 
 
 def _files(path: Path) -> Iterator[Path]:
