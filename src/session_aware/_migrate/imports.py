@@ -42,12 +42,23 @@ def mend(before: cst.Module, after: cst.Module, change: Change) -> cst.Module:
     unused = _used(before) - _used(after) - change.exported
     old = change.replaced | (decorators & unused)
     dropper = _Dropper(old, _MAY_GO & unused, wanted[OURS], is_new=not _has_import(after, OURS))
-    mended = after.visit(dropper)
+    mended = _without_first_lines(after.visit(dropper))
     if dropper.is_placed:
         del wanted[OURS]
     for name, names in sorted(wanted.items()):
         mended = _merge(mended, name, names) if _has_import(mended, name) else _insert(mended, name, names)
     return mended
+
+
+def _without_first_lines(module: cst.Module) -> cst.Module:
+    """Take away the empty lines with which a module would begin where its first import went."""
+    first = module.body[0]
+    if module.header or not isinstance(first, cst.SimpleStatementLine):
+        return module
+    lines = list(first.leading_lines)
+    while lines and lines[0].comment is None:
+        del lines[0]
+    return module.with_changes(body=[first.with_changes(leading_lines=lines), *module.body[1:]])
 
 
 def _used(module: cst.Module) -> set[str]:

@@ -9,11 +9,11 @@ import tokenize
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
 __all__ = ["Module", "Refusal", "Tree", "parse", "read"]
 
@@ -131,7 +131,7 @@ def _files(path: Path) -> Iterator[Path]:
         yield path
         return
     for folder, folders, files in os.walk(path):
-        here = path.joinpath(folder)
+        here = Path(folder)
         folders[:] = [one for one in folders if not _is_foreign(here / one)]
         yield from (here / one for one in files if one.endswith(".py"))
 
