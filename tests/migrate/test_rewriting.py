@@ -103,7 +103,7 @@ def test_subclass_of_session_is_a_session(tmp_path: Path) -> None:
         ),
         (
             "def f(\n    a,  # one\n    # two\n    session=None,  # three\n    **kw,\n): pass",
-            "def f(\n    a,  # one\n    # two\n    *,\n    # two\n    session: Session = NEW_SESSION,  # three\n    **kw,\n): pass",
+            "def f(\n    a,  # one\n    # two\n    *,\n    session: Session = NEW_SESSION,  # three\n    **kw,\n): pass",
         ),
     ],
 )

@@ -95,7 +95,7 @@ def _report(decision: Decision, refusals: list[Refusal], *, is_written: bool) ->
     yield from (f"  {count:5} {why}" for why, count in Counter(one.why for one in refusals).most_common())
     if definitions:
         sessions = f"the sessionmaker of '{decision.factory}'" if decision.factory else "your sessionmaker"
-        yield f"next: where the program starts, call configure(session_factory=...) with {sessions}; for AsyncSession async_session_factory=..."
+        yield f"next: where the program starts, call configure(session_factory=...) with {sessions}; for async def async_session_factory=..."
 
 
 def _count(number: int, what: str) -> str:

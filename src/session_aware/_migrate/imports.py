@@ -52,9 +52,9 @@ def mend(before: cst.Module, after: cst.Module, change: Change) -> cst.Module:
 
 def _without_first_lines(module: cst.Module) -> cst.Module:
     """Take away the empty lines with which a module would begin where its first import went."""
-    first = module.body[0]
-    if module.header or not isinstance(first, cst.SimpleStatementLine):
+    if module.header and module.header[-1].comment is not None:
         return module
+    first = module.body[0]
     lines = list(first.leading_lines)
     while lines and lines[0].comment is None:
         del lines[0]
@@ -172,7 +172,7 @@ def _insert(module: cst.Module, name: str, names: Set[str]) -> cst.Module:
         else:
             break
     new = cst.SimpleStatementLine([_import(name, names)])
-    if place == 0 and body:
+    if place == 0:
         gap = [cst.EmptyLine(indent=False), cst.EmptyLine(indent=False)]
-        body[0] = body[0].with_changes(leading_lines=[*gap, *cst.ensure_type(body[0], cst.FunctionDef).leading_lines])
+        body[0] = body[0].with_changes(leading_lines=[*gap, *body[0].leading_lines])
     return module.with_changes(body=[*body[:place], new, *body[place:]])
