@@ -41,9 +41,9 @@ def migrate(folder: Path, files: Mapping[str, str], *, decorators: Sequence[str]
     tree, unread = read(folder)
     decision = decide(tree, decorators=decorators, factory=factory)
     for module, change in decision.changes.items():
-        source = rewrite(module, change)
-        compile(source, str(module.path), "exec")
-        module.path.write_bytes(source)
+        rewritten = rewrite(module, change)
+        compile(rewritten, str(module.path), "exec")
+        module.path.write_bytes(rewritten)
     after = {name: (folder / name).read_bytes().decode() for name in files}
     refusals = [str(one).replace(f"{folder}/", "") for one in (*unread, *decision.refusals)]
     return Outcome(after, refusals, len(decision.changes))

@@ -77,11 +77,23 @@ def moved(folder: Path, before: str, name: str = "app/caller.py", **others: str)
         ("from app.shop import Special\nSpecial.count(s)\n", "Special.count(session=s)\n"),
         ("from app.shop import Accounts\nAccounts.load(s)\n", "Accounts.load(session=s)\n"),
         ("import app.shop\napp.shop.Special.load(s)\n", "app.shop.Special.load(session=s)\n"),
-        ("from app.shop import Accounts\ndef g(a: Accounts): a.close(1, s)\n", "def g(a: Accounts): a.close(1, session=s)\n"),
-        ("from app.shop import Accounts\ndef g(a: 'Accounts'): a.close(1, s)\n", "def g(a: 'Accounts'): a.close(1, session=s)\n"),
+        (
+            "from app.shop import Accounts\ndef g(a: Accounts): a.close(1, s)\n",
+            "def g(a: Accounts): a.close(1, session=s)\n",
+        ),
+        (
+            "from app.shop import Accounts\ndef g(a: 'Accounts'): a.close(1, s)\n",
+            "def g(a: 'Accounts'): a.close(1, session=s)\n",
+        ),
         ("from app.shop import Accounts\ndef g():\n    a = Accounts()\n    a.close(1, s)\n", "    a.close(1, session=s)\n"),
-        ("from app.shop import Accounts\nclass D(Accounts):\n    def g(self): self.close(1, s)\n", "    def g(self): self.close(1, session=s)\n"),
-        ("from app.shop import Accounts\nclass D(Accounts):\n    def g(self): super().close(1, s)\n", "    def g(self): super().close(1, session=s)\n"),
+        (
+            "from app.shop import Accounts\nclass D(Accounts):\n    def g(self): self.close(1, s)\n",
+            "    def g(self): self.close(1, session=s)\n",
+        ),
+        (
+            "from app.shop import Accounts\nclass D(Accounts):\n    def g(self): super().close(1, s)\n",
+            "    def g(self): super().close(1, session=s)\n",
+        ),
         ("def g(thing, session): thing.close(1, session)\n", "def g(thing, session): thing.close(1, session=session)\n"),
         ("def g(thing): thing.close(1, thing.db_session)\n", "def g(thing): thing.close(1, session=thing.db_session)\n"),
         ("things[0].close(1, session)\n", "things[0].close(1, session=session)\n"),

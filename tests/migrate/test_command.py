@@ -30,26 +30,27 @@ def move(name, session: Session = None):
 
 rename("ann", s)"""
 
-DIFF = """\
+E = ""  # an empty line of a diff begins with a space
+DIFF = f"""\
 --- shop/names.py
 +++ shop/names.py
 @@ -1,9 +1,10 @@
  from airflow.utils.session import provide_session
  from sqlalchemy.orm import Session
 +from session_aware import NEW_SESSION, auto_session_func
- 
- 
+ {E}
+ {E}
 -@provide_session
 -def rename(name, session: Session = None):
 +@auto_session_func
 +def rename(name, *, session: Session = NEW_SESSION):
      session.flush()
- 
- 
+ {E}
+ {E}
 @@ -12,4 +13,4 @@
      session.commit()
- 
- 
+ {E}
+ {E}
 -rename("ann", s)
 \\ No newline at end of file
 +rename("ann", session=s)
@@ -61,8 +62,11 @@ shop/names.py:11: move: it ends or begins the transaction: line 12 calls session
 {done}: 1 definition and 1 call in 1 file
 left alone: 1
       1 it ends or begins the transaction
-next: where the program starts, call configure(session_factory=...) with your sessionmaker; for async def async_session_factory=...
 """
+NEXT = (
+    "next: where the program starts, call configure(session_factory=...) with {factory}; "
+    "for async def async_session_factory=...\n"
+)
 
 
 @pytest.fixture
@@ -76,13 +80,13 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_diff_is_printed_and_nothing_written(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["migrate", "shop"]) == 1
-    assert capsys.readouterr().out == DIFF + REPORT.format(done="to rewrite")
+    assert capsys.readouterr().out == DIFF + REPORT.format(done="to rewrite") + NEXT.format(factory="your sessionmaker")
     assert shop.read_text(encoding="utf-8") == BEFORE
 
 
 def test_what_is_written_needs_no_second_time(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["migrate", "shop", "--write"]) == 0
-    assert capsys.readouterr().out == REPORT.format(done="rewritten")
+    assert capsys.readouterr().out == REPORT.format(done="rewritten") + NEXT.format(factory="your sessionmaker")
     after = shop.read_text(encoding="utf-8")
     assert after.endswith('rename("ann", session=s)')
     assert main(["migrate", "shop"]) == 0
@@ -102,11 +106,7 @@ def test_factory_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         encoding="utf-8",
     )
     assert main(["migrate", str(tmp_path / "shop.py")]) == 1
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last == (
-        "next: where the program starts, call configure(session_factory=...) with the sessionmaker of 'shop.Sessions'; "
-        "for async def async_session_factory=..."
-    )
+    assert capsys.readouterr().out.endswith("\n" + NEXT.format(factory="the sessionmaker of 'shop.Sessions'"))
 
 
 def test_path_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -405,8 +405,13 @@ def test_coroutine_method_that_calls_itself(tmp_path: Path) -> None:
 
 
 def test_function_with_arguments_that_it_cannot_pass_on_by_name(tmp_path: Path) -> None:
-    body = "def f(session: Session = None, **rest):\n    if not session:\n        with Sessions() as session:\n            return f(session)\n"
-    assert len(migrate(tmp_path, {"shop.py": HEAD + body}).refusals) == 1
+    body = """\
+        def f(session: Session = None, **rest):
+            if not session:
+                with Sessions() as session:
+                    return f(session)
+    """
+    assert len(migrate(tmp_path, {"shop.py": HEAD + dedent(body)}).refusals) == 1
 
 
 def test_unannotated_function_without_a_dance_is_none_of_ours(tmp_path: Path) -> None:
@@ -416,8 +421,14 @@ def test_unannotated_function_without_a_dance_is_none_of_ours(tmp_path: Path) ->
 
 
 def test_session_of_an_engine_is_recognised(tmp_path: Path) -> None:
-    before = "def f(session=None):\n    with Session(engine) if session is None else nullcontext(session) as session:\n        session.flush()\n"
-    assert migrated(tmp_path, before) == "@auto_session_func\ndef f(*, session: Session = NEW_SESSION):\n    session.flush()\n"
+    before = """\
+        def f(session=None):
+            with Session(engine) if session is None else nullcontext(session) as session:
+                session.flush()
+    """
+    assert (
+        migrated(tmp_path, before) == "@auto_session_func\ndef f(*, session: Session = NEW_SESSION):\n    session.flush()\n"
+    )
 
 
 def test_comments_around_what_goes_stay(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_before_becomes_after(title: str, decorators: list[str], tmp_path: Path)
 def test_session_in_the_surroundings_is_reported_and_kept(tmp_path: Path) -> None:
     before, after = guide("in the surroundings")
     outcome = migrate(tmp_path, {"accounts.py": before})
-    said = "declare 'session: Session = NEW_SESSION' after a '*', use that, and let callers pass theirs on"
+    said = "declare '*, session: Session = NEW_SESSION', use that, and let callers pass theirs on"
     assert outcome.refusals == [
         f"accounts.py:6: rename: it takes a session from its surroundings: 'db.session'; {said}",
         f"accounts.py:10: rename_all: it takes a session from its surroundings: 'db.session'; {said}",

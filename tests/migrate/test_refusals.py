@@ -194,7 +194,9 @@ def test_relative_with_the_session_elsewhere(tmp_path: Path) -> None:
 
 
 def test_decorator_that_passes_something_else(tmp_path: Path) -> None:
-    own = "def with_session(f):\n    return lambda *args: f(Session(), *args)\n@with_session\ndef f(session: Session): pass\n"
+    own = (
+        "def with_session(f):\n    return lambda *args: f(Session(), *args)\n@with_session\ndef f(session: Session): pass\n"
+    )
     files = {"shop.py": HEAD + own}
     outcome = migrate(tmp_path, files, decorators=["shop.with_session"])
     why = "its decorator does not pass 'session' by name: '@with_session' at shop.py:7"
@@ -269,5 +271,5 @@ def test_file_that_is_no_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("source", ["db.session", "get_session()", "database.get_session()"])
 def test_session_in_the_surroundings(source: str, tmp_path: Path) -> None:
     body = f"def f():\n    {source}.flush()\n    {source}.close()\n"
-    said = "declare 'session: Session = NEW_SESSION' after a '*', use that, and let callers pass theirs on"
+    said = "declare '*, session: Session = NEW_SESSION', use that, and let callers pass theirs on"
     assert refused(tmp_path, body) == [f"shop.py:7: f: it takes a session from its surroundings: '{source}'; {said}"]

@@ -7,17 +7,17 @@ from textwrap import dedent
 
 import pytest
 
-from tests.migrate.project import migrate, migrated
+from tests.migrate.project import migrate
 
 OLD = "from airflow.utils.session import provide_session\n"
 NEW = "from session_aware import NEW_SESSION, auto_session_func\n"
 
 
-def rewritten(folder: Path, before: str, **options: list[str]) -> str:
+def rewritten(folder: Path, before: str) -> str:
     """Migrate one module, in which everything is rewritten and nothing is left for a second time."""
-    outcome = migrate(folder, {"shop.py": dedent(before)}, **options)
+    outcome = migrate(folder, {"shop.py": dedent(before)})
     assert outcome.refusals == []
-    assert migrate(folder, outcome.files, **options).changed == 0
+    assert migrate(folder, outcome.files).changed == 0
     return outcome.files["shop.py"]
 
 
@@ -60,7 +60,9 @@ def test_missing_annotation_is_added_with_its_import(head: str, annotation: str,
     source = f"{OLD}{head}@provide_session\ndef f(session=None): pass\n"
     head = head.replace("Query", "Query, Session")
     imports = f"{NEW}{head}{new}" if not head.startswith("if") else f"{NEW}{head}"
-    assert rewritten(tmp_path, source) == f"{imports}@auto_session_func\ndef f(*, session: {annotation} = NEW_SESSION): pass\n"
+    assert (
+        rewritten(tmp_path, source) == f"{imports}@auto_session_func\ndef f(*, session: {annotation} = NEW_SESSION): pass\n"
+    )
 
 
 def test_missing_annotation_of_a_coroutine(tmp_path: Path) -> None:
@@ -200,23 +202,41 @@ def test_relatives_are_rewritten_together(tmp_path: Path) -> None:
             "from session_aware import (\n    Retry,\n    configure,\n)\n",
             "from session_aware import (\n    NEW_SESSION,\n    Retry,\n    auto_session_func,\n    configure,\n)\n",
         ),
-        ("from session_aware import NEW_SESSION, auto_session_func\n", "from session_aware import NEW_SESSION, auto_session_func\n"),
-        ("from session_aware import *\n", "from session_aware import *\nfrom session_aware import NEW_SESSION, auto_session_func\n"),
+        (
+            "from session_aware import NEW_SESSION, auto_session_func\n",
+            "from session_aware import NEW_SESSION, auto_session_func\n",
+        ),
+        (
+            "from session_aware import *\n",
+            "from session_aware import *\nfrom session_aware import NEW_SESSION, auto_session_func\n",
+        ),
         ("from x import provide_session\n", "from session_aware import NEW_SESSION, auto_session_func\n"),
-        ("from x import (\n    provide_session,\n    y,\n)\n", "from x import (\n    y,\n)\nfrom session_aware import NEW_SESSION, auto_session_func\n"),
+        (
+            "from x import (\n    provide_session,\n    y,\n)\n",
+            "from x import (\n    y,\n)\nfrom session_aware import NEW_SESSION, auto_session_func\n",
+        ),
         ("from .x import provide_session\n", "from session_aware import NEW_SESSION, auto_session_func\n"),
         ("from . import provide_session\n", "from session_aware import NEW_SESSION, auto_session_func\n"),
         (
             "from x import provide_session as p, provide_session\n",
             "from x import provide_session as p\nfrom session_aware import NEW_SESSION, auto_session_func\n",
         ),
-        ("# Licence\n\nfrom typing import Optional\n\nimport a\n", "# Licence\n\nimport a\nfrom session_aware import NEW_SESSION, auto_session_func\n"),
-        ("from typing import Optional\n\nimport a\n", "import a\nfrom session_aware import NEW_SESSION, auto_session_func\n"),
+        (
+            "# Licence\n\nfrom typing import Optional\n\nimport a\n",
+            "# Licence\n\nimport a\nfrom session_aware import NEW_SESSION, auto_session_func\n",
+        ),
+        (
+            "from typing import Optional\n\nimport a\n",
+            "import a\nfrom session_aware import NEW_SESSION, auto_session_func\n",
+        ),
         (
             "from typing import Optional\n__all__ = ['Optional']\n",
-            "from typing import Optional\nfrom session_aware import NEW_SESSION, auto_session_func\n__all__ = ['Optional']\n",
+            f"from typing import Optional\n{NEW}__all__ = ['Optional']\n",
         ),
-        ("if 1:\n    from x import provide_session\n", "from session_aware import NEW_SESSION, auto_session_func\n\n\nif 1:\n    pass\n"),
+        (
+            "if 1:\n    from x import provide_session\n",
+            "from session_aware import NEW_SESSION, auto_session_func\n\n\nif 1:\n    pass\n",
+        ),
     ],
 )
 def test_imports_are_mended(before: str, after: str, tmp_path: Path) -> None:
@@ -249,7 +269,9 @@ def test_sentinel_of_the_old_library_gives_way_beside_what_is_left_alone(tmp_pat
         def g(session: Session = NEW_SESSION): session.commit()
     """
     outcome = migrate(tmp_path, {"shop.py": dedent(before).lstrip("\n")})
-    assert outcome.refusals == ["shop.py:8: g: it ends or begins the transaction: line 8 calls session.commit(), which is the owner's"]
+    assert outcome.refusals == [
+        "shop.py:8: g: it ends or begins the transaction: line 8 calls session.commit(), which is the owner's"
+    ]
     assert outcome.files["shop.py"] == dedent("""
         from airflow.utils.session import provide_session
         from sqlalchemy.orm import Session
@@ -301,8 +323,14 @@ def test_functions_that_others_call_are_none_of_ours(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-8-sig"])
 def test_bytes_of_the_rest_stay(encoding: str, tmp_path: Path) -> None:
     head = "# -*- coding: latin-1 -*-\r\n" if encoding == "latin-1" else ""
-    before = head + OLD.replace("\n", "\r\n") + "x = 'é'\t# ü  \r\n@provide_session\r\ndef f(*, session: S): pass\r\n\x0c\r\n"
+    before = (
+        head + OLD.replace("\n", "\r\n") + "x = 'é'\t# ü  \r\n@provide_session\r\ndef f(*, session: S): pass\r\n\x0c\r\n"
+    )
     (tmp_path / "shop.py").write_bytes(before.encode(encoding))
     assert migrate(tmp_path, {}).changed == 1
-    after = before.replace(OLD.strip(), NEW.strip()).replace("provide_session", "auto_session_func").replace(": S)", ": S = NEW_SESSION)")
+    after = (
+        before.replace(OLD.strip(), NEW.strip())
+        .replace("provide_session", "auto_session_func")
+        .replace(": S)", ": S = NEW_SESSION)")
+    )
     assert (tmp_path / "shop.py").read_bytes() == after.encode(encoding)

@@ -21,7 +21,7 @@ def ambient(index: Index) -> Iterator[Refusal]:
             continue
         found = next((name for node in ast.walk(definition.node) if (name := _source(node))), None)
         if found is not None:
-            detail = f"'{found}'; declare 'session: Session = NEW_SESSION' after a '*', use that, and let callers pass theirs on"
+            detail = f"'{found}'; declare '*, session: Session = NEW_SESSION', use that, and let callers pass theirs on"
             yield definition.refusal("it takes a session from its surroundings", detail)
 
 

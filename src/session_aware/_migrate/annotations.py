@@ -72,7 +72,7 @@ def missing(definition: Definition, names: Names) -> tuple[str, str] | None:
     """Choose an annotation for a parameter without one.
 
     Returns:
-        The annotation and the module it has to be imported from, empty if it is there; None where its name means something else.
+        The annotation, and the module to import it from, empty if it is there; None where its name means something else.
     """
     name = "AsyncSession" if is_async(definition) else "Session"
     bound = names.of(definition.module).get(name, ())
@@ -80,5 +80,16 @@ def missing(definition: Definition, names: Names) -> tuple[str, str] | None:
         return name, SESSION_MODULES[name]
     if names.meaning(definition.module, name) not in SYNC | ASYNC:
         return None
-    quoted = all(isinstance(one, Imported) and one.typing_only for one in bound)
+    hidden = {
+        one
+        for node in definition.module.syntax.body
+        if isinstance(node, ast.If) and _is_typing_only(node)
+        for one in node.body
+    }
+    quoted = all(isinstance(one, Imported) and one.node in hidden for one in bound)
     return (f'"{name}"' if quoted else name), ""
+
+
+def _is_typing_only(node: ast.If) -> bool:
+    """Tell ``if TYPE_CHECKING``, whose imports do not exist when the program runs."""
+    return dotted(node.test).rpartition(".")[2] == "TYPE_CHECKING"

@@ -6,7 +6,7 @@ import ast
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from session_aware._migrate import annotations
+from session_aware._migrate.annotations import is_async, kind, missing, without_none
 from session_aware._migrate.dance import recognise
 from session_aware._migrate.definitions import SESSION, decorator_name
 from session_aware._migrate.names import bindings
@@ -30,7 +30,16 @@ DECORATORS: Final = {
 
 # Decorators that call nothing themselves and leave a function's parameters alone.
 _TRANSPARENT: Final = frozenset(
-    {"abstractmethod", "asynccontextmanager", "classmethod", "contextmanager", "deprecated", "final", "override", "staticmethod"}
+    {
+        "abstractmethod",
+        "asynccontextmanager",
+        "classmethod",
+        "contextmanager",
+        "deprecated",
+        "final",
+        "override",
+        "staticmethod",
+    }
 )
 _OWNERS_CALLS: Final = frozenset({"begin", "close", "commit", "rollback"})
 _CONSTRUCTORS: Final = frozenset({"__init__", "__init_subclass__", "__new__", "__post_init__"})
@@ -63,7 +72,7 @@ class Candidate:
 
 def old_decorators(definition: Definition, index: Index, own: Sequence[str]) -> list[tuple[int, str]]:
     """Find the decorators that inject a session: their places, and what takes it."""
-    known = {name: AUTO for name in map(index.names.canonical, own)}
+    known = dict.fromkeys(map(index.names.canonical, own), AUTO)
     found = []
     for place, decorator in enumerate(definition.node.decorator_list):
         name = decorator_name(decorator)
@@ -87,18 +96,18 @@ def consider(definition: Definition, index: Index, own: Sequence[str]) -> Candid
         _shape(definition, index, is_decorated=bool(old)),
         _decorators(definition, index, old),
         _dance(definition, dance) if dance is not None else _no_dance(definition, is_decorated=bool(old)),
-        _body(definition, body),
+        _body(body),
     ):
         if refusal is not None:
             return definition.refusal(*refusal)
     replaces, decorator = old[0] if old else (None, AUTO)
     annotation = definition.parameter.annotation
     if annotation is not None:
-        return Candidate(definition, decorator, replaces, annotations.without_none(annotation), dance=dance)
-    if (chosen := annotations.missing(definition, index.names)) is None:
-        name = "AsyncSession" if annotations.is_async(definition) else "Session"
+        return Candidate(definition, decorator, replaces, without_none(annotation), dance=dance)
+    if (added := missing(definition, index.names)) is None:
+        name = "AsyncSession" if is_async(definition) else "Session"
         return definition.refusal("a name is taken", f"'{name}' means something else in this module; annotate 'session'")
-    return Candidate(definition, decorator, replaces, *chosen, dance)
+    return Candidate(definition, decorator, replaces, added[0], added[1], dance)
 
 
 def _takes_session(definition: Definition, index: Index, *, has_dance: bool) -> bool:
@@ -109,8 +118,8 @@ def _takes_session(definition: Definition, index: Index, *, has_dance: bool) -> 
     if any(index.names.meaning(definition.module, one) == f"session_aware.{AUTO}" for one in definition.decorators):
         return False
     if _is_optional(definition, index):
-        return bool(annotations.kind(definition, index)) or (_is_unannotated(definition) and has_dance)
-    return default is None and definition.position is not None and bool(annotations.kind(definition, index))
+        return bool(kind(definition, index)) or (_is_unannotated(definition) and has_dance)
+    return default is None and definition.position is not None and bool(kind(definition, index))
 
 
 def _is_optional(definition: Definition, index: Index) -> bool:
@@ -139,9 +148,10 @@ def _shape(definition: Definition, index: Index, *, is_decorated: bool) -> tuple
         return "its 'session' is positional-only", "callers may name theirs differently; rewrite it by hand"
     if moves and node.args.vararg is not None:
         return "it takes *args", "without 'session' in front of them its calls would mean something else"
-    wanted = "AsyncSession" if annotations.is_async(definition) else "Session"
-    if (found := annotations.kind(definition, index)) not in ("", wanted):
-        return "its session is of the other kind", f"'{'async def' if wanted != 'Session' else 'def'}' is given {wanted}, not {found}"
+    wanted = "AsyncSession" if is_async(definition) else "Session"
+    if (found := kind(definition, index)) not in ("", wanted):
+        written = "async def" if is_async(definition) else "def"
+        return "its session is of the other kind", f"'{written}' is given {wanted}, not {found}"
     return None
 
 
@@ -203,15 +213,21 @@ def _dance(definition: Definition, dance: Dance) -> tuple[str, str] | None:
     return None
 
 
-def _body(definition: Definition, body: Sequence[ast.stmt]) -> tuple[str, str] | None:
+def _body(body: Sequence[ast.stmt]) -> tuple[str, str] | None:
     for node in (one for statement in body for one in ast.walk(statement)):
         match node:
             case ast.Call(func=ast.Attribute(value=ast.Name(id="session"), attr=name)) if name in _OWNERS_CALLS:
-                return "it ends or begins the transaction", f"line {node.lineno} calls session.{name}(), which is the owner's"
+                return (
+                    "it ends or begins the transaction",
+                    f"line {node.lineno} calls session.{name}(), which is the owner's",
+                )
             case ast.Name(id="session", ctx=ast.Store() | ast.Del()):
                 return "it binds 'session' anew", f"line {node.lineno}"
             case ast.Return(value=ast.GeneratorExp()):
-                return "it returns a generator expression", f"line {node.lineno} is read after the session is closed; return a list"
+                return (
+                    "it returns a generator expression",
+                    f"line {node.lineno} is read after the session is closed; return a list",
+                )
             case _:
                 pass
     return None

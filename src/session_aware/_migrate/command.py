@@ -27,9 +27,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.description = (
         "Rewrite functions that take a positional or optional SQLAlchemy session into keyword-only 'session: Session = "
-        "NEW_SESSION' under @auto_session_func, and their calls in the same tree. Prints a diff. What is not certain is left "
-        "alone, with the reason. Give it the whole tree, tests included: calls outside of it are not seen. Exit code 0 if there "
-        "is nothing to rewrite or it was written, 1 if there is something to write, 2 if it cannot be done."
+        "NEW_SESSION' under @auto_session_func, and their calls in the same tree. Prints a diff. What is not certain is "
+        "left alone, with the reason. Give it the whole tree, tests included: calls outside of it are not seen. Exit code "
+        "0 if there is nothing to rewrite or it was written, 1 if there is something to write, 2 if it cannot be done."
     )
     parser.add_argument("path", type=Path, metavar="PATH", help="a directory or a file")
     parser.add_argument("--write", action="store_true", help="write the files instead of printing a diff")
@@ -90,12 +90,16 @@ def _report(decision: Decision, refusals: list[Refusal], *, is_written: bool) ->
     definitions = sum(len(change.definitions) for change in decision.changes.values())
     calls = sum(len(change.calls) for change in decision.changes.values())
     done = "rewritten" if is_written else "to rewrite"
-    yield f"{done}: {_count(definitions, 'definition')} and {_count(calls, 'call')} in {_count(len(decision.changes), 'file')}"
+    files = _count(len(decision.changes), "file")
+    yield f"{done}: {_count(definitions, 'definition')} and {_count(calls, 'call')} in {files}"
     yield f"left alone: {len(refusals)}"
     yield from (f"  {count:5} {why}" for why, count in Counter(one.why for one in refusals).most_common())
     if definitions:
         sessions = f"the sessionmaker of '{decision.factory}'" if decision.factory else "your sessionmaker"
-        yield f"next: where the program starts, call configure(session_factory=...) with {sessions}; for async def async_session_factory=..."
+        yield (
+            f"next: where the program starts, call configure(session_factory=...) with {sessions}; "
+            "for async def async_session_factory=..."
+        )
 
 
 def _count(number: int, what: str) -> str:

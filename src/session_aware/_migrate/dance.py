@@ -103,7 +103,7 @@ def _calls_itself(function: Function, position: int, statement: ast.stmt) -> Dan
     match inner:
         case [ast.Return(value=value)]:
             call = value
-        case [ast.Assign(targets=[ast.Name(id=name)], value=value), ast.Return(value=ast.Name(id=returned))] if name == returned:
+        case [ast.Assign(targets=[target], value=value), ast.Return(value=ast.Name() as name)] if _code(target) == name.id:
             call = value
         case _:
             return None
@@ -148,7 +148,9 @@ def _either(position: int, statement: ast.stmt) -> Dance | None:
     match block.items:
         case [ast.withitem(context_expr=ast.IfExp() as choice, optional_vars=ast.Name(id="session"))]:
             given, new = (choice.body, choice.orelse) if _code(choice.test) in _GIVEN else (choice.orelse, choice.body)
-            known = _code(choice.test) in _NONE | _GIVEN and _code(given) in {"nullcontext(session)", "contextlib.nullcontext(session)"}
+            known = (
+                _code(choice.test) in _NONE | _GIVEN and _code(given).removeprefix("contextlib.") == "nullcontext(session)"
+            )
             factory = _made(new)
             return Dance(factory, unwrap=position) if known and factory is not None else None
     return None
@@ -180,9 +182,9 @@ def _flagged(body: Sequence[ast.stmt], position: int) -> Dance | None:
 def _opened_by(own: str, flag: str, statement: ast.stmt) -> ast.expr | None:
     """Return what makes the session after ``own = session is None``, or together with ``own = True``."""
     match statement:
-        case ast.Assign(targets=[ast.Name(id="session")], value=ast.IfExp(test=test, body=new, orelse=ast.Name(id="session"))):
+        case ast.Assign(targets=[ast.Name(id="session")], value=ast.IfExp(test, new, ast.Name(id="session"))):
             return _made(new) if flag == "session is None" and _code(test) in {*_NONE, own} else None
-        case ast.Assign(targets=[ast.Name(id="session")], value=ast.BoolOp(op=ast.Or(), values=[ast.Name(id="session"), new])):
+        case ast.Assign(targets=[ast.Name(id="session")], value=ast.BoolOp(ast.Or(), [ast.Name(id="session"), new])):
             return _made(new) if flag == "session is None" else None
         case ast.If(test=test, body=body, orelse=[]) if _code(test) in {*_NONE, own}:
             made = [one.value for one in body if isinstance(one, ast.Assign) and _code(one).startswith("session = ")]
@@ -218,9 +220,7 @@ def _returns(statements: Sequence[ast.stmt]) -> bool:
 def _opened(items: Sequence[ast.withitem]) -> ast.expr | None:
     """Return what makes the session of a ``with`` statement."""
     match items:
-        case [ast.withitem(context_expr=new, optional_vars=ast.Name(id="session"))]:
-            return _made(new)
-        case [ast.withitem(context_expr=new, optional_vars=ast.Name(id="session")), second] if _code(second) == "session.begin()":
+        case [ast.withitem(new, ast.Name(id="session")), *rest] if [_code(one) for one in rest] in ([], ["session.begin()"]):
             return _made(new)
         case _:
             return None

@@ -11,6 +11,7 @@ from session_aware._migrate.calls import Uses
 from session_aware._migrate.candidates import AUTO, Candidate, consider
 from session_aware._migrate.definitions import Index
 from session_aware._migrate.names import Names
+from session_aware._migrate.reader import look
 from session_aware._migrate.rules import SENTINEL, Rules, factory_of
 from session_aware._migrate.tree import Refusal
 
@@ -64,9 +65,9 @@ def decide(tree: Tree, *, decorators: Sequence[str] = (), factory: str = "") -> 
     judged = [consider(definition, index, decorators) for definition in index.definitions]
     accepted = {one.definition: one for one in judged if isinstance(one, Candidate)}
     refusals = [one for one in judged if isinstance(one, Refusal)]
-    uses = Uses(index, (one for one in accepted if one.position is not None))
-    uses.look(tree.modules)
-    found = {factory_of(one, index) for one in accepted.values() if one.dance is not None}
+    uses = Uses(one for one in accepted if one.position is not None)
+    look(uses, index, tree.modules)
+    found = {factory_of(one.definition, one.dance, index) for one in accepted.values() if one.dance is not None}
     chosen = names.canonical(factory) if factory else found.pop() if len(found) == 1 else None
     rules = Rules(index, uses, accepted, decorators, chosen)
     while refused := {one.definition: why for one in accepted.values() if (why := rules.against(one)) is not None}:

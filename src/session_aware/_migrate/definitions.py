@@ -11,7 +11,7 @@ from session_aware._migrate.names import dotted, parameters
 from session_aware._migrate.tree import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from session_aware._migrate.names import Function, Names
     from session_aware._migrate.tree import Module, Tree
@@ -149,12 +149,9 @@ class Index:
             elif not isinstance(child, ast.expr):  # the branches of if, try and with
                 self._enter(module, child, prefix, owner, is_nested=is_nested)
 
-    def method(self, cls: Class, name: str) -> Definition | None:
-        """Find a method in a class or its bases in the tree."""
-        for one in self.ancestors(cls):
-            if found := self.by_full.get(f"{one.full}.{name}"):
-                return found[0]
-        return None
+    def method(self, classes: Iterable[Class], name: str) -> Definition | None:
+        """Find a method in the first of some classes that has it."""
+        return next((found[0] for one in classes if (found := self.by_full.get(f"{one.full}.{name}"))), None)
 
     def is_elsewhere(self, full: str) -> bool:
         """Tell the full name of something that is certainly no other definition: foreign, or one of the tree itself."""
@@ -162,44 +159,35 @@ class Index:
 
     def ancestors(self, cls: Class) -> Iterator[Class]:
         """Yield a class and its bases in the tree, near ones first."""
-        yield from self._reach(cls, lambda one: [self.classes[base] for base in one.bases if base in self.classes])
+        yield from _reach(cls, lambda one: [self.classes[base] for base in one.bases if base in self.classes])
 
     def foreign_bases(self, cls: Class) -> list[str]:
         """Name the bases, direct or not, of which nothing is known; a question mark for what has no name."""
         bases = [base for one in self.ancestors(cls) for base in one.bases]
         own = f"{cls.module.name}."
-        return [
-            base or "?" for base in bases if base not in self.classes and base.removeprefix(own) not in HARMLESS_BASES
-        ]
+        return [base or "?" for base in bases if base not in self.classes and base.removeprefix(own) not in HARMLESS_BASES]
 
-    def family(self, definition: Definition) -> list[Definition]:
-        """Return the methods of one name in all classes that are related, itself included."""
-        if definition.owner is None:
-            return [definition]
-        related = self._reach(
-            definition.owner,
+    def family(self, cls: Class, name: str) -> list[Definition]:
+        """Return the methods of one name in a class and all that are related to it."""
+        related = _reach(
+            cls,
             lambda one: [*self._below[one.full], *(self.classes[base] for base in one.bases if base in self.classes)],
         )
-        return [found for cls in related for found in self.by_full.get(f"{cls.full}.{definition.node.name}", ())]
+        return [found for one in related for found in self.by_full.get(f"{one.full}.{name}", ())]
 
-    @staticmethod
-    def _reach(cls: Class, following: _Following) -> Iterator[Class]:
-        seen: set[str] = set()
-        waiting = [cls]
-        while waiting:
-            one = waiting.pop(0)
-            if one.full not in seen:
-                seen.add(one.full)
-                yield one
-                waiting.extend(following(one))
+
+def _reach(start: Class, following: Callable[[Class], Sequence[Class]]) -> Iterator[Class]:
+    """Yield a class and what follows from it, each once, near ones first."""
+    seen: set[str] = set()
+    waiting = [start]
+    while waiting:
+        one = waiting.pop(0)
+        if one.full not in seen:
+            seen.add(one.full)
+            yield one
+            waiting.extend(following(one))
 
 
 def _base(node: ast.expr) -> str:
     """Write the name of a base; of ``Generic[T]`` that of the class."""
     return dotted(node.value if isinstance(node, ast.Subscript) else node)
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    _Following = Callable[[Class], Sequence[Class]]

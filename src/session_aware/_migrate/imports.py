@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING, Final
+from itertools import takewhile
+from typing import TYPE_CHECKING, Final, cast
 
 import libcst as cst
 from libcst.helpers import get_full_name_for_node
@@ -11,7 +12,8 @@ from libcst.helpers import get_full_name_for_node
 from session_aware._migrate.tree import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Set
+    from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
     from typing import TypeGuard
 
     from session_aware._migrate.decide import Change
@@ -78,7 +80,7 @@ def _used(module: cst.Module) -> set[str]:
 class _Dropper(cst.CSTTransformer):
     """Removes names from ``from`` imports of other packages; where all old ones of the first at the top go, ours come."""
 
-    def __init__(self, old: Set[str], others: Set[str], ours: Set[str], *, is_new: bool) -> None:
+    def __init__(self, old: AbstractSet[str], others: AbstractSet[str], ours: AbstractSet[str], *, is_new: bool) -> None:
         super().__init__()
         self._old, self._gone, self._ours, self._is_new = old, old | others, ours, is_new
         self._depth = 0
@@ -109,7 +111,7 @@ class _Dropper(cst.CSTTransformer):
         if kept:
             kept[-1] = kept[-1].with_changes(comma=updated_node.names[-1].comma)
             return updated_node.with_changes(names=kept)
-        if self._is_new and not self.is_placed and not self._depth and self._old.intersection(names.values()):
+        if self._is_new and not self.is_placed and not self._depth and not self._old.isdisjoint(names.values()):
             self.is_placed = True
             return _import(OURS, self._ours)
         return cst.RemoveFromParent()
@@ -125,16 +127,18 @@ def _statement(statement: cst.BaseCompoundStatement | cst.SimpleStatementLine) -
 
 
 def _is_import(statement: cst.BaseSmallStatement | None, name: str) -> TypeGuard[cst.ImportFrom]:
-    is_from = isinstance(statement, cst.ImportFrom) and not isinstance(statement.names, cst.ImportStar)
-    return is_from and _module(statement) == name
+    if not isinstance(statement, cst.ImportFrom) or isinstance(statement.names, cst.ImportStar):
+        return False
+    return _module(statement) == name
 
 
 def _has_import(module: cst.Module, name: str) -> bool:
     return any(_is_import(_statement(one), name) for one in module.body)
 
 
-def _import(name: str, names: Set[str]) -> cst.ImportFrom:
-    return cst.ensure_type(_statement(cst.parse_statement(f"from {name} import {', '.join(sorted(names, key=_order))}")), cst.ImportFrom)
+def _import(name: str, names: AbstractSet[str]) -> cst.ImportFrom:
+    aliases = [cst.ImportAlias(cst.Name(one)) for one in sorted(names, key=_order)]
+    return cst.ImportFrom(cast("cst.Name | cst.Attribute", cst.parse_expression(name)), aliases)
 
 
 def _order(name: str) -> tuple[bool, bool, str]:
@@ -142,17 +146,18 @@ def _order(name: str) -> tuple[bool, bool, str]:
     return not name.isupper(), name[:1].islower(), name
 
 
-def _merge(module: cst.Module, name: str, names: Set[str]) -> cst.Module:
+def _merge(module: cst.Module, name: str, names: AbstractSet[str]) -> cst.Module:
     """Add names to the import of a package; its lines and commas stay as they are."""
     body = list(module.body)
     place = next(place for place, one in enumerate(body) if _is_import(_statement(one), name))
     line = cst.ensure_type(body[place], cst.SimpleStatementLine)
     found = cst.ensure_type(line.body[0], cst.ImportFrom)
-    old = [one for one in found.names if isinstance(one, cst.ImportAlias)] if not isinstance(found.names, cst.ImportStar) else []
+    old = cast("Sequence[cst.ImportAlias]", found.names)
     missing = names - {one.evaluated_name for one in old if one.asname is None}
     if not missing:
         return module
-    aliases = sorted([*old, *(cst.ImportAlias(cst.Name(one)) for one in missing)], key=lambda one: _order(one.evaluated_name))
+    new = [cst.ImportAlias(cst.Name(one)) for one in missing]
+    aliases = sorted([*old, *new], key=lambda one: _order(one.evaluated_name))
     space = cst.Comma(whitespace_after=cst.SimpleWhitespace(" "))
     between = next((one.comma for one in old[:-1] if isinstance(one.comma, cst.Comma)), space)
     commas = [*(between for _ in aliases[1:]), old[-1].comma]
@@ -161,16 +166,12 @@ def _merge(module: cst.Module, name: str, names: Set[str]) -> cst.Module:
     return module.with_changes(body=body)
 
 
-def _insert(module: cst.Module, name: str, names: Set[str]) -> cst.Module:
+def _insert(module: cst.Module, name: str, names: AbstractSet[str]) -> cst.Module:
     """Write an import beneath the last of those at the top, or beneath the docstring."""
     body = list(module.body)
-    place = 0
-    for position, one in enumerate(body):
-        statement = _statement(one)
-        if isinstance(statement, cst.Import | cst.ImportFrom) or (position == 0 and isinstance(statement, cst.Expr)):
-            place = position + 1
-        else:
-            break
+    kinds = [_statement(one) for one in body]
+    first = 1 if isinstance(kinds[0], cst.Expr) else 0
+    place = first + sum(1 for _ in takewhile(lambda one: isinstance(one, cst.Import | cst.ImportFrom), kinds[first:]))
     new = cst.SimpleStatementLine([_import(name, names)])
     if place == 0:
         gap = [cst.EmptyLine(indent=False), cst.EmptyLine(indent=False)]

@@ -18,10 +18,10 @@ Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A name bound by an import: what it means, and whether type checkers alone see it."""
+    """A name bound by an import: what it means, and the statement."""
 
     name: str
-    typing_only: bool = False
+    node: ast.stmt
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,42 +33,45 @@ class Variable:
 
 
 Binding: TypeAlias = Imported | Variable | Function | ast.ClassDef
+Scope: TypeAlias = ast.Module | ast.ClassDef | Function | ast.Lambda
 Bindings: TypeAlias = "Mapping[str, Sequence[Binding]]"
 
 STAR: Final = "*"
 
 
-def bindings(module: Module, scope: ast.Module | ast.ClassDef | Function | ast.Lambda) -> Bindings:
+def bindings(module: Module, scope: Scope) -> Bindings:
     """Collect what a scope binds, in order; the modules of star imports under ``*``."""
     found: dict[str, list[Binding]] = {}
     elsewhere: set[str] = set()
     if isinstance(scope, Function | ast.Lambda):
         for argument in parameters(scope.args):
             found[argument.arg] = [Variable(annotation=argument.annotation)]
-    values: dict[ast.expr, Variable] = {}
-    typing_only: set[ast.AST] = set()
+    values: dict[ast.AST, Variable] = {}
     for node in _inside(scope):
         match node:
-            case ast.If(test=ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING")):
-                typing_only.update(node.body)
             case ast.Global() | ast.Nonlocal():
                 elsewhere.update(node.names)
-            case ast.Assign(targets=[ast.Name() as target], value=value):
-                values[target] = Variable(value)
-            case ast.AnnAssign(target=ast.Name() as target):
-                values[target] = Variable(node.value, node.annotation)
-            case ast.Name(ctx=ast.Store() | ast.Del()):
-                found.setdefault(node.id, []).append(values.get(node, Variable()))
-            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-                found.setdefault(node.name, []).append(node)
-            case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
-                found.setdefault(name, []).append(Variable())
-            case ast.Import() | ast.ImportFrom():
-                for name, meant in _imported(module, node):
-                    found.setdefault(name, []).append(Imported(meant, node in typing_only))
+            case ast.Assign(targets=[ast.Name() as target]) | ast.AnnAssign(target=ast.Name() as target):
+                values[target] = Variable(node.value, getattr(node, "annotation", None))
             case _:
-                pass
+                for name, one in _bound(module, node):
+                    found.setdefault(name, []).append(values.get(node, one))
     return {name: tuple(bound) for name, bound in found.items() if name not in elsewhere}
+
+
+def _bound(module: Module, node: ast.AST) -> Iterator[tuple[str, Binding]]:
+    """Yield what a node binds by itself."""
+    match node:
+        case ast.Import() | ast.ImportFrom():
+            yield from ((name, Imported(meant, node)) for name, meant in _imported(module, node))
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            yield node.name, node
+        case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+            yield name, Variable()
+        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+            yield name, Variable()
+        case _:
+            pass
 
 
 def _imported(module: Module, node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
@@ -206,7 +209,8 @@ class Names:
             return None
         scope: ast.Module | Function | ast.ClassDef = modules[0].syntax
         for part in rest.split("."):
-            found = bindings(modules[0], scope).get(part, ()) if scope is not modules[0].syntax else self.of(modules[0]).get(part, ())
+            inside = self.of(modules[0]) if isinstance(scope, ast.Module) else bindings(modules[0], scope)
+            found = inside.get(part, ())
             if len(found) != 1 or not isinstance(found[0], Function | ast.ClassDef):
                 return None
             scope = found[0]

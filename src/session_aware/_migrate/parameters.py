@@ -35,8 +35,16 @@ def keyword_parameter(function: cst.FunctionDef, annotation: str) -> cst.Functio
     star = [given.star_arg] if isinstance(given.star_arg, cst.ParamStar) else []
     last = [given.star_kwarg] if given.star_kwarg is not None else []
     positional = [one for one in given.params if one is not session]
-    old = [*given.posonly_params, *slash, *given.params, *star, *given.kwonly_params, *last]
-    ordered = [*given.posonly_params, *slash, *positional, *(star or [cst.ParamStar()]), *given.kwonly_params, new, *last]
+    old: list[Item] = [*given.posonly_params, *slash, *given.params, *star, *given.kwonly_params, *last]
+    ordered: list[Item] = [
+        *given.posonly_params,
+        *slash,
+        *positional,
+        *(star or [cst.ParamStar()]),
+        *given.kwonly_params,
+        new,
+        *last,
+    ]
     moved = iter(_arrange(old, ordered, function.whitespace_before_params))
     params = given.with_changes(
         posonly_params=[next(moved) for _ in given.posonly_params],
@@ -76,9 +84,8 @@ def _arrange(old: Sequence[Item], ordered: Sequence[Item], before: cst.BaseParen
         commas.insert(-1, _plain(commas[-2] if len(commas) > 1 else cst.Comma(whitespace_after=before)))
         ends.insert(-1, _NOTHING)
     if all(_comment(comma) is not None for comma in commas):
-        commas = [
-            _commented(comma, _comment(one.comma) or cst.TrailingWhitespace()) for comma, one in zip(commas, ordered, strict=True)
-        ]
+        rests = [_comment(one.comma) or cst.TrailingWhitespace() for one in ordered]
+        commas = [_commented(comma, rest) for comma, rest in zip(commas, rests, strict=True)]
     return [_ended(one, comma, end) for one, comma, end in zip(ordered, commas, ends, strict=True)]
 
 
@@ -92,7 +99,9 @@ def _end(item: Item) -> cst.BaseParenthesizableWhitespace:
 def _ended(item: Item, comma: Comma, end: cst.BaseParenthesizableWhitespace) -> Item:
     if isinstance(item, cst.Param):
         return item.with_changes(comma=comma, whitespace_after_param=end)
-    return item.with_changes(comma=comma, whitespace_after_arg=end) if isinstance(item, cst.Arg) else item.with_changes(comma=comma)
+    if isinstance(item, cst.Arg):
+        return item.with_changes(comma=comma, whitespace_after_arg=end)
+    return item.with_changes(comma=comma)
 
 
 def _comment(comma: Comma) -> cst.TrailingWhitespace | None:

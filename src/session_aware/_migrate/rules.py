@@ -9,10 +9,11 @@ from session_aware._migrate.candidates import AUTO, old_decorators
 from session_aware._migrate.names import Imported, dotted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from session_aware._migrate.calls import Uses
     from session_aware._migrate.candidates import Candidate
+    from session_aware._migrate.dance import Dance
     from session_aware._migrate.definitions import Definition, Index
     from session_aware._migrate.tree import Module
 
@@ -38,7 +39,7 @@ class Rules:
     def against(self, candidate: Candidate) -> tuple[str, str] | None:
         """Return what stands against a candidate, and the detail; None if nothing does."""
         definition = candidate.definition
-        if candidate.dance is not None and factory_of(candidate, self._index) != self._factory:
+        if candidate.dance is not None and factory_of(definition, candidate.dance, self._index) != self._factory:
             name = ast.unparse(candidate.dance.factory)
             return "its sessions come from another factory", f"'{name}'; configure() takes one, choose it by --factory"
         for name in (AUTO, SENTINEL):
@@ -56,8 +57,9 @@ class Rules:
         if definition.owner is None:
             return None
         if foreign := self._index.foreign_bases(definition.owner):
-            return "it may override a method from outside of the tree", f"of the base '{self._index.names.short(foreign[0])}'"
-        for one in self._index.family(definition):
+            base = self._index.names.short(foreign[0])
+            return "it may override a method from outside of the tree", f"of the base '{base}'"
+        for one in self._index.family(definition.owner, definition.node.name):
             if one.position is not None and (one not in self._accepted or one.position != definition.position):
                 return "it belongs together with a method that is left alone", f"{one.name} at {one.place}"
         return None
@@ -73,35 +75,37 @@ class Rules:
             return None
         bound = self._index.names.of(module)[name]
         if not all(isinstance(one, Imported) for one in bound):
-            return next(one.lineno for one in ast.walk(module.syntax) if name in _bound_by(one))
-        ours = set()
-        for definition in self._index.definitions:
-            if definition.module is not module:
-                continue
-            candidate = self._accepted.get(definition)
-            if name == AUTO:
-                if candidate is not None and candidate.replaces is not None:
-                    ours.add(definition.node.decorator_list[candidate.replaces])
-            elif candidate is not None or old_decorators(definition, self._index, self._own):
-                ours.add(definition.default)  # a decorated function never sees its default
+            return next(line for one in ast.walk(module.syntax) if (line := _line_that_binds(one, name)))
+        ours = set(self._decorators(module) if name == AUTO else self._defaults(module))
         names = (one for one in ast.walk(module.syntax) if isinstance(one, ast.Name) and one.id == name)
         return next((one.lineno for one in names if one not in ours), None)
 
+    def _decorators(self, module: Module) -> Iterator[ast.expr]:
+        """Yield the decorators of a module that go."""
+        for candidate in self._accepted.values():
+            if candidate.definition.module is module and candidate.replaces is not None:
+                yield candidate.definition.node.decorator_list[candidate.replaces]
 
-def _bound_by(node: ast.AST) -> set[str]:
+    def _defaults(self, module: Module) -> Iterator[ast.expr | None]:
+        """Yield the defaults that go, and those that no body ever sees, since a decorator passes a session."""
+        for one in self._index.definitions:
+            if one.module is module and (one in self._accepted or old_decorators(one, self._index, self._own)):
+                yield one.default
+
+
+def _line_that_binds(node: ast.AST, wanted: str) -> int:
+    """Return the line of a node that defines or assigns a name; 0 for any other."""
     match node:
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-            return {name}
+            return node.lineno if name == wanted else 0
         case ast.Name(id=name, ctx=ast.Store()):
-            return {name}
+            return node.lineno if name == wanted else 0
         case _:
-            return set()
+            return 0
 
 
-def factory_of(candidate: Candidate, index: Index) -> str:
-    """Name in full what a dance makes its session from; empty without a dance."""
-    if candidate.dance is None:
-        return ""
-    made = candidate.dance.factory
-    name = index.names.meaning(candidate.definition.module, dotted(made.func if isinstance(made, ast.Call) else made))
+def factory_of(definition: Definition, dance: Dance, index: Index) -> str:
+    """Name in full what a dance makes its session from."""
+    made = dance.factory
+    name = index.names.meaning(definition.module, dotted(made.func if isinstance(made, ast.Call) else made))
     return f"{name}{ast.unparse(made).removeprefix(dotted(made.func))}" if isinstance(made, ast.Call) else name
