@@ -267,6 +267,8 @@ def test_sentinel_of_the_old_library_gives_way_beside_what_is_left_alone(tmp_pat
 
         @provide_session
         def g(session: Session = NEW_SESSION): session.commit()
+
+        def h(): pass
     """
     outcome = migrate(tmp_path, {"shop.py": dedent(before).lstrip("\n")})
     assert outcome.refusals == [
@@ -282,6 +284,8 @@ def test_sentinel_of_the_old_library_gives_way_beside_what_is_left_alone(tmp_pat
 
         @provide_session
         def g(session: Session = NEW_SESSION): session.commit()
+
+        def h(): pass
     """).lstrip("\n")
     assert migrate(tmp_path, outcome.files).changed == 0
 

@@ -133,27 +133,23 @@ def _twins(position: int, statement: ast.stmt) -> Dance | None:
         case ast.If(test=test, body=[ast.With() | ast.AsyncWith() as block], orelse=[_, *_] as twin) if _code(test) in _NONE:
             factory = _opened(block.items)
             first = [_code(one) for one in block.body if _code(one) != "session.commit()"]
-            if factory is not None and first == [_code(one) for one in twin]:
-                return Dance(factory, unwrap=position, branch="orelse")
-    return None
+            are_alike = first == [_code(one) for one in twin]
+            return Dance(factory, unwrap=position, branch="orelse") if factory is not None and are_alike else None
+        case _:
+            return None
 
 
 def _either(position: int, statement: ast.stmt) -> Dance | None:
     """Know ``with nullcontext(session) if session else Session() as session``."""
-    match statement:
-        case (ast.With() | ast.AsyncWith()) as block:
-            pass
+    items = statement.items if isinstance(statement, ast.With | ast.AsyncWith) else []
+    match items:
+        case [ast.withitem(ast.IfExp(test, first, second), ast.Name(id="session"))] if _code(test) in _NONE | _GIVEN:
+            given, new = (first, second) if _code(test) in _GIVEN else (second, first)
+            factory = _made(new)
+            is_passed = _code(given).removeprefix("contextlib.") == "nullcontext(session)"
+            return Dance(factory, unwrap=position) if is_passed and factory is not None else None
         case _:
             return None
-    match block.items:
-        case [ast.withitem(context_expr=ast.IfExp() as choice, optional_vars=ast.Name(id="session"))]:
-            given, new = (choice.body, choice.orelse) if _code(choice.test) in _GIVEN else (choice.orelse, choice.body)
-            known = (
-                _code(choice.test) in _NONE | _GIVEN and _code(given).removeprefix("contextlib.") == "nullcontext(session)"
-            )
-            factory = _made(new)
-            return Dance(factory, unwrap=position) if known and factory is not None else None
-    return None
 
 
 def _flagged(body: Sequence[ast.stmt], position: int) -> Dance | None:

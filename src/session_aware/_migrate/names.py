@@ -173,7 +173,7 @@ class Names:
         if len(meant) > 1:
             return ""
         if any(meant):
-            return self._follow(".".join(filter(None, [*meant, others])), seen)
+            return self._follow(".".join([*meant, others] if others else meant), seen)
         stars = () if bound else self.of(module).get(STAR, ())
         through = (self._follow(f"{star.name[:-1]}{rest}", seen) for star in stars if isinstance(star, Imported))
         return next((name for name in through if self.node(name) is not None), f"{module.name}.{rest}")

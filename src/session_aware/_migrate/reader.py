@@ -57,8 +57,7 @@ class _Reader(ast.NodeVisitor):
         arguments = [*node.args.posonlyargs, *node.args.args]
         owner = self.classes[-1] if self.classes and node in self.classes[-1].node.body else None
         is_static = any(dotted(one) == "staticmethod" for one in node.decorator_list)
-        bound = owner is not None and arguments and not is_static
-        self.selves.append((arguments[0].arg, owner) if bound and owner is not None else None)
+        self.selves.append((arguments[0].arg, owner) if owner is not None and arguments and not is_static else None)
         self.functions.append(node)
         self.scopes.insert(0, bindings(self.module, node))
         for statement in node.body:

@@ -11,7 +11,9 @@ from session_aware._migrate import imports
 from session_aware._migrate.parameters import keyword_argument, keyword_parameter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from libcst.metadata import CodeRange
 
     from session_aware._migrate.candidates import Candidate
     from session_aware._migrate.dance import Dance
@@ -24,15 +26,15 @@ __all__ = ["rewrite"]
 def rewrite(module: Module, change: Change) -> bytes:
     """Return the module as it is to be."""
     before = cst.parse_module(module.source)
-    after = MetadataWrapper(before, unsafe_skip_copy=True).visit(_Rewriter(change))
+    ranges = MetadataWrapper(before, unsafe_skip_copy=True).resolve(PositionProvider)
+    after = before.visit(_Rewriter(change, ranges))
     return imports.mend(before, after, change).bytes
 
 
 class _Rewriter(cst.CSTTransformer):
-    METADATA_DEPENDENCIES = (PositionProvider,)
-
-    def __init__(self, change: Change) -> None:
+    def __init__(self, change: Change, ranges: Mapping[cst.CSTNode, CodeRange]) -> None:
         super().__init__()
+        self._ranges = ranges
         self._definitions = {one.definition.name: one for one in change.definitions}
         self._calls = {one.end: one.position for one in change.calls}
         self._around: list[str] = []
@@ -58,7 +60,7 @@ class _Rewriter(cst.CSTTransformer):
         return decorated if candidate.dance is None else _without(decorated, candidate.dance)
 
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.Call:  # noqa: N802 - likewise
-        end = self.get_metadata(PositionProvider, original_node).end
+        end = self._ranges[original_node].end
         position = self._calls.get((end.line, end.column))
         if position is None:
             return updated_node
