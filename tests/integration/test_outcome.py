@@ -357,6 +357,26 @@ def test_async_commit_that_still_runs_is_waited_for_while_the_loop_goes_on(line:
     assert len(ticks) > 5
 
 
+async def interrupted(line: Line, verdict: Verdict, how: str, then: Callable[[], object] = lambda: None) -> None:
+    """Cancel a unit, or let its time run out, once its COMMIT is under way."""
+    loop = asyncio.get_running_loop()
+    hook = on_commit(verdict)
+
+    def interrupt() -> None:
+        limit.reschedule(0) if how == "timeout" else task.cancel()
+        then()
+
+    def judge(data: bytes) -> Verdict:
+        if (found := hook(data)) is not Verdict.PASS:
+            loop.call_soon_threadsafe(interrupt)
+        return found
+
+    line.proxy.on_client = judge
+    task = asyncio.create_task(line.work.aopen("ann"))
+    async with asyncio.timeout(None) as limit:
+        await task
+
+
 @DRIVERS
 @pytest.mark.parametrize("verdict", [Verdict.HANG, Verdict.HANG_ON_ANSWER], ids=["never arrived", "answer lost"])
 @pytest.mark.parametrize("how", ["cancel", "timeout"])
@@ -366,17 +386,9 @@ def test_commit_that_hangs_beyond_the_grace_period_is_unknown(
     monkeypatch.setattr(_shield, "GRACE_SECONDS", 0.2)
     configure(retry=EAGER)
 
-    async def scenario(work: Work) -> None:
-        loop = asyncio.get_running_loop()
-        line.proxy.on_client = on_commit(verdict)
+    async def scenario(_: Work) -> None:
         with pytest.raises(CommitOutcomeUnknown) as caught:
-            if how == "timeout":
-                async with asyncio.timeout(0.3):
-                    await work.aopen("ann")
-            else:
-                task = asyncio.create_task(work.aopen("ann"))
-                loop.call_later(0.3, task.cancel)
-                await task
+            await interrupted(line, verdict, how)
         assert isinstance(caught.value.__cause__, asyncio.CancelledError)
         assert str(caught.value) == (
             "Work.aopen: it was cancelled while COMMIT was under way (CancelledError), and no answer tells whether its work "
@@ -392,18 +404,10 @@ def test_commit_that_hangs_beyond_the_grace_period_is_unknown(
 @DRIVERS
 @pytest.mark.parametrize("how", ["cancel", "timeout"])
 def test_commit_that_hangs_within_the_grace_period_is_told(line: Line, driver: str, how: str) -> None:
-    async def scenario(work: Work) -> None:
+    async def scenario(_: Work) -> None:
         loop = asyncio.get_running_loop()
-        line.proxy.on_client = on_commit(Verdict.HANG_ON_ANSWER)
-        loop.call_later(0.5, line.proxy.resume)
         with pytest.raises((asyncio.CancelledError, TimeoutError)) as caught:
-            if how == "timeout":
-                async with asyncio.timeout(0.2):
-                    await work.aopen("ann")
-            else:
-                task = asyncio.create_task(work.aopen("ann"))
-                loop.call_later(0.2, task.cancel)
-                await task
+            await interrupted(line, Verdict.HANG_ON_ANSWER, how, lambda: loop.call_later(0.2, line.proxy.resume))
         cancelled = caught.value.__cause__ if how == "timeout" else caught.value
         assert cancelled is not None
         assert cancelled.__notes__ == ["session-aware: Work.aopen had already committed when this was raised."]
