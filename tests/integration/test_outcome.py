@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -357,30 +357,23 @@ def test_async_commit_that_still_runs_is_waited_for_while_the_loop_goes_on(line:
     assert len(ticks) > 5
 
 
-async def ended_at_commit(
-    line: Line, call: Coroutine[Any, Any, None], how: str, verdict: Verdict, then: Callable[[], object] = lambda: None
-) -> None:
-    """Wait for a call, and cancel it or let it time out when its COMMIT is seen."""
+async def interrupted(line: Line, verdict: Verdict, how: str, then: Callable[[], object] = lambda: None) -> None:
+    """Cancel a unit, or let its time run out, once its COMMIT is under way."""
     loop = asyncio.get_running_loop()
-    task = asyncio.create_task(call)
-    async with asyncio.timeout(None) as deadline:
+    hook = on_commit(verdict)
 
-        def end() -> None:
-            if how == "cancel":
-                task.cancel()
-            else:
-                deadline.reschedule(loop.time())
-            then()
+    def interrupt() -> None:
+        limit.reschedule(0) if how == "timeout" else task.cancel()
+        then()
 
-        hook = on_commit(verdict)
+    def judge(data: bytes) -> Verdict:
+        if (found := hook(data)) is not Verdict.PASS:
+            loop.call_soon_threadsafe(interrupt)
+        return found
 
-        def judge(data: bytes) -> Verdict:
-            judged = hook(data)
-            if judged is verdict:
-                loop.call_soon_threadsafe(end)
-            return judged
-
-        line.proxy.on_client = judge
+    line.proxy.on_client = judge
+    task = asyncio.create_task(line.work.aopen("ann"))
+    async with asyncio.timeout(None) as limit:
         await task
 
 
@@ -393,9 +386,9 @@ def test_commit_that_hangs_beyond_the_grace_period_is_unknown(
     monkeypatch.setattr(_shield, "GRACE_SECONDS", 0.2)
     configure(retry=EAGER)
 
-    async def scenario(work: Work) -> None:
+    async def scenario(_: Work) -> None:
         with pytest.raises(CommitOutcomeUnknown) as caught:
-            await ended_at_commit(line, work.aopen("ann"), how, verdict)
+            await interrupted(line, verdict, how)
         assert isinstance(caught.value.__cause__, asyncio.CancelledError)
         assert str(caught.value) == (
             "Work.aopen: it was cancelled while COMMIT was under way (CancelledError), and no answer tells whether its work "
@@ -411,12 +404,10 @@ def test_commit_that_hangs_beyond_the_grace_period_is_unknown(
 @DRIVERS
 @pytest.mark.parametrize("how", ["cancel", "timeout"])
 def test_commit_that_hangs_within_the_grace_period_is_told(line: Line, driver: str, how: str) -> None:
-    async def scenario(work: Work) -> None:
+    async def scenario(_: Work) -> None:
         loop = asyncio.get_running_loop()
         with pytest.raises((asyncio.CancelledError, TimeoutError)) as caught:
-            await ended_at_commit(
-                line, work.aopen("ann"), how, Verdict.HANG_ON_ANSWER, then=lambda: loop.call_later(0.2, line.proxy.resume)
-            )
+            await interrupted(line, Verdict.HANG_ON_ANSWER, how, lambda: loop.call_later(0.2, line.proxy.resume))
         cancelled = caught.value.__cause__ if how == "timeout" else caught.value
         assert cancelled is not None
         assert cancelled.__notes__ == ["session-aware: Work.aopen had already committed when this was raised."]

@@ -241,6 +241,13 @@ def test_spanner_that_gave_its_own_retry_up_has_aborted() -> None:
     check(original, Row("grpc:ABORTED", is_transient=True, is_not_applied=True))
 
 
+def test_attributes_of_what_may_not_be_installed_are_read() -> None:
+    base = type("Error", (Exception,), {})
+    number = type("OperationalError", (base,), {"errno": 1213})  # as of MariaDB's connector
+    assert code_of(number("a deadlock")) == 1213
+    assert code_of(type("RetryAborted", (base,), {})("gave up")) == "grpc:ABORTED"  # as of Spanner's
+
+
 @pytest.mark.parametrize("code", sorted(ROUTING, key=str))
 def test_write_to_where_only_reading_is_possible_is_a_routing_error(code: str | int) -> None:
     if isinstance(code, int):
