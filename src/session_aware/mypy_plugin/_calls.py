@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from mypy.checker import TypeChecker
 from mypy.nodes import CallExpr, Decorator, FuncDef, NameExpr, OverloadedFuncDef, Var
@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 __all__ = ["aware_symbol", "check_call", "check_local_call", "message"]
 
+_TYPED: Final = (FuncDef, OverloadedFuncDef, Var)
+
 
 def aware_symbol(node: SymbolNode | None) -> SessionType | None:
     """Return the session that calls of a function, method or variable may leave out; None if it is not session-aware."""
-    if isinstance(node, FuncDef | OverloadedFuncDef | Var):
+    if isinstance(node, _TYPED):
         return aware_session(node.type)
     return aware_session(node.var.type) if isinstance(node, Decorator) else None
 
