@@ -105,14 +105,19 @@ class SessionAwarePlugin(Plugin):
 
         return Rules(self.lookup_fully_qualified)
 
+    @property
+    def _shows_errors(self) -> bool:
+        """Whether the user asked for ``--show-traceback``, which the daemon sets by itself."""
+        return self.options.show_traceback and not self.options.fine_grained_incremental
+
     def _hook(
         self, find: Callable[[Rules], Callable[[C], R] | None], otherwise: Callable[[C], R]
     ) -> Callable[[C], R] | None:
-        """Ask the rules. An error means "not ours": a plugin must not take mypy down. ``--show-traceback`` shows it."""
+        """Ask the rules. An error in one means "not ours", since a plugin must not take mypy down."""
         try:
             hook = find(self._rules)
         except Exception:
-            if self.options.show_traceback:
+            if self._shows_errors:
                 raise
             return None
         return None if hook is None else partial(self._call, hook, otherwise)
@@ -121,6 +126,6 @@ class SessionAwarePlugin(Plugin):
         try:
             return hook(ctx)
         except Exception:
-            if self.options.show_traceback:
+            if self._shows_errors:
                 raise
             return otherwise(ctx)
