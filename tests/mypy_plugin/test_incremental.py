@@ -11,9 +11,11 @@ from mypy.dmypy_util import DEFAULT_STATUS_FILE
 from mypy.main import process_options
 from mypy.version import __version__ as mypy_version
 
-from session_aware.mypy_plugin import _dispatch
+from session_aware.mypy_plugin import _dispatch, _rules
 
 if TYPE_CHECKING:
+    from mypy.nodes import TypeInfo
+
     from tests.mypy_plugin.checking import Findings, Project
 
 SERVICES = """
@@ -137,7 +139,14 @@ def test_daemon_follows_a_class_that_stops_and_starts_being_a_service(project: P
     project.write("bases.py", "class Base(SessionAwareService): ...\n")
     project.write(
         "derived.py",
-        "from bases import Base\nclass Derived(Base):\n    def open(self, *, session: Session) -> int:\n        return 1\n",
+        """
+        from bases import Base
+        class Derived(Base):
+            def open(self, *, session: Session) -> int:
+                return 1
+            def count(self) -> int:
+                return 0
+        """,
     )
     use = project.write("use.py", "from derived import Derived\nDerived().open()\n")
     line = len(use.read_text(encoding="utf-8").splitlines())
@@ -148,6 +157,24 @@ def test_daemon_follows_a_class_that_stops_and_starts_being_a_service(project: P
         assert daemon.check() == {("use.py", line, "call-arg")}
         replace(project, "bases.py", "class Base", "class Base(SessionAwareService)")
         assert daemon.check() == set()
+
+
+def test_daemon_goes_on_where_a_class_cannot_be_given_back(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.write("bases.py", "class Base(SessionAwareService): ...\n")
+    project.write("derived.py", "from bases import Base\nclass Derived(Base): ...\n")
+    daemon = Daemon(project)
+    assert daemon.check() == set()
+    asked = []
+
+    def fails(info: TypeInfo) -> bool:
+        asked.append(info.name)
+        msg = "seeded"
+        raise ValueError(msg)
+
+    monkeypatch.setattr(_rules, "is_rewritten_class", fails)
+    replace(project, "bases.py", "class Base(SessionAwareService)", "class Base")
+    assert daemon.check() == set()
+    assert "Derived" in asked
 
 
 def test_daemon_follows_edits_of_annotations_and_decorators(project: Project) -> None:

@@ -10,8 +10,10 @@ from mypy.types import CallableType, FunctionLike, get_proper_type
 from session_aware.mypy_plugin import _codes
 from session_aware.mypy_plugin._annotations import unknown
 from session_aware.mypy_plugin._definitions import check_definition, check_keyword_only, is_plainly_decorated
+from session_aware.mypy_plugin._ownership import check_ownership
 from session_aware.mypy_plugin._parameter import NAME, optional_for_callers, parameter
 from session_aware.mypy_plugin._services import is_service
+from session_aware.mypy_plugin._tree import calls_in
 
 if TYPE_CHECKING:
     from mypy.plugin import FunctionContext, MethodContext
@@ -67,6 +69,7 @@ def _check(ctx: FunctionContext | MethodContext, decorated: Decorator) -> None:
         return
     session = found.session_type(unknown)
     if session is not None and found.is_keyword_only:
+        check_ownership(func, calls_in(func), name, ctx.api.fail)
         check_definition(
             found, func, decorated, session, info=func.info or None, name=name, fail=ctx.api.fail, lookup=unknown
         )

@@ -20,7 +20,6 @@ from mypy.types import CallableType, Instance, UnboundType, get_proper_type
 
 from session_aware.mypy_plugin import _codes
 from session_aware.mypy_plugin._annotations import class_of, unknown, with_type_parameters
-from session_aware.mypy_plugin._ownership import check_ownership
 from session_aware.mypy_plugin._parameter import parameter
 from session_aware.mypy_plugin._tree import is_generator
 
@@ -126,7 +125,6 @@ def check_definition(
             found.argument,
             code=_codes.OPTIONAL,
         )
-    check_ownership(func, name, fail)
     if not is_plainly_decorated(decorated):
         return
     result = _result(func, lookup)

@@ -1,46 +1,42 @@
-"""The plugin class: which of mypy's hooks leads where. Each asks the tree, and answers None for what is not ours."""
+"""The plugin class: which of mypy's hooks leads to which rule.
+
+mypy asks a hook for nearly every class and call that it looks at, those of the standard library and SQLAlchemy included, and
+none in a run over a full cache. So foreign names are answered at once, and the first other one imports the rules.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from functools import partial, wraps
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from mypy.nodes import TypeAlias as Alias
-from mypy.nodes import TypeInfo
 from mypy.plugin import Plugin
-from mypy.types import Instance, get_proper_type
 
 from session_aware._version import __version__
-from session_aware.mypy_plugin._calls import aware_symbol, check_call, check_local_call
-from session_aware.mypy_plugin._decorated import visit_decorated
-from session_aware.mypy_plugin._services import is_rewritten_class, is_service, restore_class, visit_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mypy.nodes import SymbolNode
     from mypy.plugin import ClassDefContext, FunctionContext, MethodContext, ReportConfigContext
     from mypy.types import FunctionLike, Type
 
     from session_aware.mypy_plugin._calls import Call
+    from session_aware.mypy_plugin._rules import Rules
 
 __all__ = ["SessionAwarePlugin"]
 
-P = ParamSpec("P")
 C = TypeVar("C")
 R = TypeVar("R")
 
-_Find: TypeAlias = "Callable[Concatenate[SessionAwarePlugin, P], Callable[[C], R] | None]"
-
-_DECORATOR: Final = "session_aware._function.auto_session_func"
-_DECORATORS_WITH_OPTIONS: Final = frozenset(
+_DECORATORS: Final = frozenset(
     {
         "session_aware._function.AsyncSessionDecorator.__call__",
         "session_aware._function.SessionDecorator.__call__",
+        "session_aware._function.auto_session_func",
     }
 )
+_FOREIGN: Final = ("builtins.", "typing.", "sqlalchemy.")  # most of what is asked for, and neither services nor aware
 
 
 def _cache_key() -> str:
@@ -66,33 +62,6 @@ def _default_signature(ctx: Call) -> FunctionLike:
     return ctx.default_signature
 
 
-def _abstains(otherwise: Callable[[C], R]) -> Callable[[_Find[P, C, R]], _Find[P, C, R]]:
-    """Let an error in a rule mean "not ours": a plugin must not take mypy down. ``mypy --show-traceback`` shows it."""
-
-    def decorate(find: _Find[P, C, R]) -> _Find[P, C, R]:
-        @wraps(find)
-        def found(self: SessionAwarePlugin, /, *args: P.args, **kwargs: P.kwargs) -> Callable[[C], R] | None:
-            try:
-                hook = find(self, *args, **kwargs)
-            except Exception:
-                if self.options.show_traceback:
-                    raise
-                return None
-            return None if hook is None else partial(calmly, self, hook)
-
-        return found
-
-    def calmly(self: SessionAwarePlugin, hook: Callable[[C], R], ctx: C) -> R:
-        try:
-            return hook(ctx)
-        except Exception:
-            if self.options.show_traceback:
-                raise
-            return otherwise(ctx)
-
-    return decorate
-
-
 class SessionAwarePlugin(Plugin):
     """Says for a full name which rule applies. It keeps nothing, so cache, daemon and parallel workers stay right."""
 
@@ -100,50 +69,63 @@ class SessionAwarePlugin(Plugin):
         """Return what mypy's cache depends on besides the sources."""
         return _CACHE_KEY
 
-    @_abstains(_unchanged)
     def get_customize_class_mro_hook(self, fullname: str) -> Callable[[ClassDefContext], None] | None:
-        """Undo the rewriting of a class that mypy analyses again."""
-        node = self._node(fullname)
-        return restore_class if isinstance(node, TypeInfo) and is_rewritten_class(node) else None
+        """Undo the rewriting of a class that mypy analyses again, which only its daemon does."""
+        if not self.options.fine_grained_incremental:
+            return None
+        return self._hook(lambda rules: rules.of_analysed_class(fullname), _unchanged)
 
-    @_abstains(_unchanged)
     def get_base_class_hook(self, fullname: str) -> Callable[[ClassDefContext], None] | None:
         """Look at the classes that derive from a service."""
-        node = self._node(fullname)
-        if isinstance(node, Alias):
-            target = get_proper_type(node.target)
-            node = target.type if isinstance(target, Instance) else None
-        return visit_service if isinstance(node, TypeInfo) and is_service(node) else None
+        return None if fullname.startswith(_FOREIGN) else self._hook(lambda rules: rules.of_base(fullname), _unchanged)
 
-    @_abstains(_default_type)
     def get_function_hook(self, fullname: str) -> Callable[[FunctionContext | MethodContext], Type] | None:
         """Look at the uses of the decorator."""
-        return visit_decorated if fullname == _DECORATOR else None
+        return self._hook(lambda rules: rules.of_decorator, _default_type) if fullname in _DECORATORS else None
 
-    @_abstains(_default_type)
-    def get_method_hook(self, fullname: str) -> Callable[[FunctionContext | MethodContext], Type] | None:
-        """Look at the uses of the decorator with options."""
-        return visit_decorated if fullname in _DECORATORS_WITH_OPTIONS else None
+    get_method_hook = get_function_hook  # of what the decorator with options returns
 
     # Calls are looked at where mypy asks for the signature. Where it asks for the result it is trying overloads.
 
-    @_abstains(_default_signature)
     def get_function_signature_hook(self, fullname: str) -> Callable[[Call], FunctionLike] | None:
         """Look at the calls of session-aware functions and local names."""
-        return self._call(self._node(fullname), fullname) if "." in fullname else check_local_call
+        if fullname.startswith(_FOREIGN):
+            return None
+        return self._hook(lambda rules: rules.of_function(fullname), _default_signature)
 
-    @_abstains(_default_signature)
     def get_method_signature_hook(self, fullname: str) -> Callable[[Call], FunctionLike] | None:
         """Look at the calls of session-aware methods."""
-        owner, _, name = fullname.rpartition(".")
-        info = self._node(owner)
-        symbol = info.get(name) if isinstance(info, TypeInfo) else None
-        return None if symbol is None else self._call(symbol.node, fullname)
+        if fullname.startswith(_FOREIGN):
+            return None
+        return self._hook(lambda rules: rules.of_method(fullname), _default_signature)
 
-    def _call(self, node: SymbolNode | None, fullname: str) -> Callable[[Call], FunctionLike] | None:
-        wanted = aware_symbol(node)
-        return None if wanted is None else partial(check_call, callee=".".join(fullname.split(".")[-2:]), wanted=wanted)
+    @cached_property
+    def _rules(self) -> Rules:
+        from session_aware.mypy_plugin._rules import Rules  # noqa: PLC0415 - not for a run over a full cache
 
-    def _node(self, fullname: str) -> SymbolNode | None:
-        symbol = self.lookup_fully_qualified(fullname)
-        return None if symbol is None else symbol.node
+        return Rules(self.lookup_fully_qualified)
+
+    @property
+    def _shows_errors(self) -> bool:
+        """Whether the user asked for ``--show-traceback``, which the daemon sets by itself."""
+        return self.options.show_traceback and not self.options.fine_grained_incremental
+
+    def _hook(
+        self, find: Callable[[Rules], Callable[[C], R] | None], otherwise: Callable[[C], R]
+    ) -> Callable[[C], R] | None:
+        """Ask the rules. An error in one means "not ours", since a plugin must not take mypy down."""
+        try:
+            hook = find(self._rules)
+        except Exception:
+            if self._shows_errors:
+                raise
+            return None
+        return None if hook is None else partial(self._call, hook, otherwise)
+
+    def _call(self, hook: Callable[[C], R], otherwise: Callable[[C], R], ctx: C) -> R:
+        try:
+            return hook(ctx)
+        except Exception:
+            if self._shows_errors:
+                raise
+            return otherwise(ctx)

@@ -23,7 +23,7 @@ from session_aware.mypy_plugin._parameter import NAME, parameter
 from session_aware.mypy_plugin._tree import children, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from mypy.nodes import FuncDef
 
@@ -34,25 +34,36 @@ __all__ = ["check_ownership"]
 _OWNERS_CALLS: Final = frozenset({"begin", "close", "commit", "rollback"})
 
 
-def check_ownership(func: FuncDef, name: str, fail: Fail) -> None:
-    """Report calls that begin, commit, roll back or close the given session. Abstain where its name is bound anew."""
+def check_ownership(func: FuncDef, calls: Sequence[CallExpr], name: str, fail: Fail) -> None:
+    """Report calls that begin, commit, roll back or close the given session. Abstain where its name is bound anew.
+
+    Args:
+        func: The function.
+        calls: The calls in its body, ``calls_in(func)``.
+        name: What it is called in the message.
+        fail: Where to report.
+    """
+    if not any(map(_owners_call, calls)):
+        return
     body = list(walk(func.body, enters=_sees_the_same))
     if any(_is_session(target) for node in body for target in _bound_by(node)):
         return
     for node in body:
-        if (
-            not isinstance(node, CallExpr)
-            or not isinstance(node.callee, MemberExpr)
-            or node.callee.name not in _OWNERS_CALLS
-        ):
-            continue
-        if _is_session(node.callee.expr):
+        if isinstance(node, CallExpr) and (called := _owners_call(node)):
             fail(
-                f'"{name}": "session.{node.callee.name}()" on a session that was given: who opened it ends its transaction. '
+                f'"{name}": "session.{called}()" on a session that was given: who opened it ends its transaction. '
                 'Remove the call. For a part that may fail alone write "with session.begin_nested():"',
                 node,
                 code=_codes.OWNED,
             )
+
+
+def _owners_call(call: CallExpr) -> str:
+    """Return which of the owner's methods a call calls on ``session``; empty for none."""
+    called = call.callee
+    if isinstance(called, MemberExpr) and called.name in _OWNERS_CALLS and _is_session(called.expr):
+        return called.name
+    return ""
 
 
 def _sees_the_same(node: Node) -> bool:

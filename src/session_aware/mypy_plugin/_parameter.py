@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from mypy.nodes import ARG_NAMED, ARG_NAMED_OPT, FuncDef
-from mypy.types import CallableType, FunctionLike, Type, get_proper_type
+from mypy.types import CallableType, Overloaded, Type, get_proper_type
 
 from session_aware.mypy_plugin._annotations import session_type, unknown, with_type_parameters
 
@@ -99,7 +99,9 @@ def aware_session(typ: Type | None) -> SessionType | None:
     All overloads must agree, since it is not known here which one a call takes.
     """
     proper = get_proper_type(typ)
-    if not isinstance(proper, FunctionLike):
+    if isinstance(proper, CallableType):
+        return _aware(proper)
+    if not isinstance(proper, Overloaded):
         return None
     found = [_aware(item) for item in proper.items]
     is_one = len({session.info if session else None for session in found}) == 1

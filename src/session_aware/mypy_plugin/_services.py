@@ -8,9 +8,10 @@ from mypy.server.trigger import make_trigger
 
 from session_aware.mypy_plugin._annotations import NotReadyError
 from session_aware.mypy_plugin._definitions import check_definition, check_keyword_only, is_plainly_decorated
+from session_aware.mypy_plugin._ownership import check_ownership
 from session_aware.mypy_plugin._parameter import is_rewritten, make_optional, parameter, restore
 from session_aware.mypy_plugin._super import check_super_calls
-from session_aware.mypy_plugin._tree import functions_of
+from session_aware.mypy_plugin._tree import calls_in, functions_of
 
 if TYPE_CHECKING:
     from mypy.nodes import Decorator, FuncDef, SymbolTableNode, TypeInfo
@@ -81,11 +82,13 @@ def visit_service(ctx: ClassDefContext) -> None:
 def _visit_method(ctx: ClassDefContext, func: FuncDef, decorated: Decorator | None, lookup: Lookup) -> None:
     name = f"{ctx.cls.name}.{func.name}"
     found = parameter(func)
+    calls = calls_in(func)
     if found is not None and (not is_plainly_decorated(decorated) or check_keyword_only(found, name, ctx.api.fail)):
         session = found.session_type(lookup) if found.is_keyword_only else None
         if session is not None:
             ctx.api.add_plugin_dependency(make_trigger(session.info.fullname))
             if not session.is_optional:
                 make_optional(found)
+            check_ownership(func, calls, name, ctx.api.fail)
             check_definition(found, func, decorated, session, info=ctx.cls.info, name=name, fail=ctx.api.fail, lookup=lookup)
-    check_super_calls(ctx, func, lookup)
+    check_super_calls(ctx, func, calls, lookup)

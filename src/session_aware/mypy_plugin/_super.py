@@ -17,7 +17,7 @@ from session_aware.mypy_plugin._scope import parameter_in_scope
 from session_aware.mypy_plugin._tree import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from mypy.nodes import SymbolNode, SymbolTableNode
     from mypy.plugin import ClassDefContext
@@ -27,12 +27,20 @@ if TYPE_CHECKING:
 __all__ = ["check_super_calls"]
 
 
-def check_super_calls(ctx: ClassDefContext, method: FuncDef, lookup: Lookup) -> None:
+def check_super_calls(ctx: ClassDefContext, method: FuncDef, calls: Iterable[CallExpr], lookup: Lookup) -> None:
     """Report ``super().method()`` without the session that this method was given.
+
+    Args:
+        ctx: The class statement.
+        method: One of its methods.
+        calls: The calls in its body, ``calls_in(method)``.
+        lookup: What names mean in the class body.
 
     Raises:
         NotReadyError: mypy has not bound a name of an annotation yet.
     """
+    if not any(isinstance(call.callee, SuperExpr) for call in calls):
+        return
     for call, name in _super_calls(method):
         wanted = _wanted(ctx, name)
         found = None if wanted is None else parameter_in_scope(method, wanted, with_type_parameters(method, lookup))

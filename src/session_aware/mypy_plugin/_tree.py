@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from mypy.nodes import (
     Block,
+    CallExpr,
     Decorator,
     FuncDef,
     IfStmt,
@@ -25,7 +26,7 @@ from mypy.nodes import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
 
-__all__ = ["children", "functions_of", "is_generator", "walk"]
+__all__ = ["calls_in", "children", "functions_of", "is_generator", "walk"]
 
 _FIELDS: Final = (
     *(
@@ -53,31 +54,43 @@ def _fields(kind: Hashable) -> tuple[str, ...]:
     return tuple(name for name in _FIELDS if hasattr(kind, name))
 
 
-def _nodes(value: object) -> Iterator[Node]:
+def children(node: Node) -> list[Node]:
+    """Return the nodes written directly inside a node. Code that mypy takes for unreachable has none."""
+    found: list[Node] = []
+    if isinstance(node, Block) and node.is_unreachable:
+        return found
+    for field in _fields(cast("Hashable", type(node))):
+        value = getattr(node, field, None)
+        if isinstance(value, Node):
+            found.append(value)
+        elif value:
+            _collect(value, found)
+    return found
+
+
+def _collect(value: object, found: list[Node]) -> None:
     if isinstance(value, Node):
-        yield value
+        found.append(value)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _nodes(item)
+            _collect(item, found)
     elif isinstance(value, dict):
-        yield from _nodes(list(value.values()))
+        _collect(list(value.values()), found)
 
 
-def children(node: Node) -> Iterator[Node]:
-    """Yield the nodes written directly inside a node. Code that mypy takes for unreachable has none."""
-    if isinstance(node, Block) and node.is_unreachable:
-        return
-    for field in _fields(cast("Hashable", type(node))):
-        yield from _nodes(getattr(node, field, None))
-
-
-def walk(node: Node, *, enters: Callable[[Node], bool] = lambda _: True) -> Iterator[Node]:
+def walk(node: Node, *, enters: Callable[[Node], bool] | None = None) -> Iterator[Node]:
     """Yield a node and what is written inside it, at any depth, but nothing of those that ``enters`` refuses."""
     waiting = [node]
     while waiting:
         current = waiting.pop()
         yield current
-        waiting.extend(child for child in children(current) if enters(child))
+        inside = children(current)
+        waiting += inside if enters is None else filter(enters, inside)
+
+
+def calls_in(func: FuncDef) -> list[CallExpr]:
+    """Return the calls in the body of a function, those of nested functions and classes included."""
+    return [node for node in walk(func.body) if isinstance(node, CallExpr)]
 
 
 def is_generator(func: FuncDef) -> bool:
