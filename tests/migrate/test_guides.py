@@ -18,7 +18,7 @@ from tests.migrate.project import migrate
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-GUIDES: Final = (Path(__file__).parent / "guides.md").read_text(encoding="utf-8")
+GUIDES: Final = Path(__file__).parents[2].joinpath("README.md").read_text(encoding="utf-8")
 
 OLD: Final = '''
 """The idioms in our own words: what a project had before."""
@@ -64,8 +64,8 @@ NEW_SESSION = None
 
 def guide(title: str) -> tuple[str, str]:
     """Return what stands before and after beneath a heading that contains ``title``."""
-    [section] = [one for one in GUIDES.split("\n## ") if title in one.partition("\n")[0]]
-    before, after = re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    [section] = [one for one in re.split(r"\n#{2,3} ", GUIDES) if re.match(rf"From .*{title}", one)]
+    before, after = re.findall(r"^```py\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     return before, after
 
 
@@ -151,4 +151,4 @@ def test_rows_of_rucio_are_the_same_before_and_after(which: int) -> None:
 
 
 def test_guides_name_every_known_source() -> None:
-    assert len(re.findall(r"^## From ", GUIDES, re.MULTILINE)) == 5
+    assert len(re.findall(r"^### From ", GUIDES, re.MULTILINE)) == 5
