@@ -158,8 +158,12 @@ def test_connection_that_broke_between_statements_is_tried_again(server: Postgre
 
         async def run(self, *, session: AsyncSession = NEW_SESSION) -> None:
             self.attempts += 1
-            await session.execute(text("SELECT 1"))
+            raw = await (await session.connection()).get_raw_connection()
+            assert raw.driver_connection is not None
+            noticed = asyncio.Event()  # or it depends on what arrives first
+            raw.driver_connection.add_termination_listener(lambda _: noticed.set())
             await asyncio.to_thread(server.terminate_backends)
+            await asyncio.wait_for(noticed.wait(), 10)
             await session.execute(text("SELECT 1"))
 
     async def scenario() -> None:
