@@ -147,6 +147,6 @@ def aiosqlite(databases: Databases) -> AsyncDatabase:
 def _nothing_left() -> Iterator[None]:
     """Take back what the test configured; an override that outlives its block is a defect."""
     yield
-    _configuration._settings = _policy.NO_SETTINGS
+    _configuration.settings = _policy.NO_SETTINGS
     _marker._current.set(None)  # a block that ends in another thread leaves its marker, over by then, in this one's context
     assert _factory._overrides == ()

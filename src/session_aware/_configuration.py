@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from session_aware._observe import UnitRecord
 
-__all__ = ["UNSET", "Unset", "current", "update"]
+__all__ = ["UNSET", "Unset", "current", "settings", "update"]
 
 
 class Unset(enum.Enum):
@@ -27,23 +27,24 @@ class Unset(enum.Enum):
 UNSET: Final = Unset.UNSET
 
 _lock: Final = Lock()
-_settings: Settings = NO_SETTINGS
+settings: Settings = NO_SETTINGS
+"""What is configured now, for what runs at each call; replaced as a whole, so a call never sees half of a change."""
 
 
 def current() -> Settings:
-    """Return what is configured now. It is replaced as a whole, so a call never sees half of a change."""
-    return _settings
+    """Return what is configured now."""
+    return settings
 
 
 def update(*, policy: Mapping[str, object], factories: Mapping[str, object], observer: object = UNSET) -> None:
     """Replace what was said; ``UNSET`` leaves a setting alone, ``None`` takes it back."""
-    global _settings  # noqa: PLW0603 - the one process-wide setting of the library
+    global settings  # noqa: PLW0603 - the one process-wide setting of the library
     with _lock:
         said: dict[str, Any] = {name: value for name, value in policy.items() if value is not UNSET}
         named = {keyword: factory for keyword, factory in factories.items() if factory is not UNSET}
-        kept = {keyword: factory for keyword, factory in {**_settings.factories, **named}.items() if factory is not None}
-        _settings = Settings(
-            dataclasses.replace(_settings.policy, **said),
+        kept = {keyword: factory for keyword, factory in {**settings.factories, **named}.items() if factory is not None}
+        settings = Settings(
+            dataclasses.replace(settings.policy, **said),
             MappingProxyType(kept),
-            _settings.observer if observer is UNSET else cast("Callable[[UnitRecord], object] | None", observer),
+            settings.observer if observer is UNSET else cast("Callable[[UnitRecord], object] | None", observer),
         )

@@ -53,7 +53,7 @@ _overrides: tuple[_Override, ...] = ()
 _lock: Final = Lock()
 
 
-def find(own: Mapping[str, object], target: object, *, is_async: bool, read_only: bool, name: str) -> Callable[[], object]:
+def find(own: Mapping[str, object], target: object, is_async: bool, read_only: bool, name: str) -> Callable[[], object]:  # noqa: FBT001 - by position, as all that runs at each call: keywords cost more than a call
     """Return the factory for one owned unit.
 
     Args:
@@ -66,6 +66,9 @@ def find(own: Mapping[str, object], target: object, *, is_async: bool, read_only
     Raises:
         SessionFactoryError: There is none, or what was found is no factory of this kind.
     """
+    is_usual = not (own or _overrides or is_async or read_only)
+    if is_usual and type(usual := getattr(target, "session_factory", None)) is sessionmaker:
+        return cast("Callable[[], object]", usual)
     if _overrides and (override := _overridden(target, is_async=is_async)) is not None:
         return override
     keywords = SOUGHT[is_async, read_only]
@@ -77,8 +80,7 @@ def find(own: Mapping[str, object], target: object, *, is_async: bool, read_only
     )
     if factory is None:
         _refuse_missing(keyword, name)
-    if type(factory) is not sessionmaker or is_async:
-        check_factory(factory, keyword, name)
+    check_factory(factory, keyword, name)
     return cast("Callable[[], object]", factory)
 
 

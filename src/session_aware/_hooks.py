@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from session_aware._observe import Outcome
 
-__all__ = ["INFO_KEY", "Begun", "FailedStatement", "Owner", "unwatch", "watch"]
+__all__ = ["INFO_KEY", "Begun", "FailedStatement", "Owner", "refuse_flushes", "unwatch", "watch"]
 
 INFO_KEY: Final = "session_aware"
 """Where ``session.info`` holds the unit that owns the session, for users' own SQLAlchemy events."""
@@ -75,8 +75,9 @@ _kept: Final[dict[int, list[PoolProxiedConnection]]] = {}
 def watch(connection: Connection, owner: Owner) -> None:
     """Tell ``owner`` of the statement errors on its session's connection; remember the transaction that runs there."""
     if connection not in owner.begun:
-        owner.begun[connection] = connection.get_transaction(), vars(connection).get(INFO_KEY)
-        vars(connection)[INFO_KEY] = owner
+        own = connection.__dict__
+        owner.begun[connection] = connection.get_transaction(), own.get(INFO_KEY)
+        own[INFO_KEY] = owner
         if owner.is_suspended:
             _kept.setdefault(id(owner), []).append(connection.connection)
 
@@ -84,12 +85,14 @@ def watch(connection: Connection, owner: Owner) -> None:
 def unwatch(owner: Owner) -> None:
     """Give the connections back to who had them before: sessions bound to one ``Connection`` share it."""
     for connection, (_, before) in owner.begun.items():
+        own = connection.__dict__
         if before is not None and not before.is_ending:
-            vars(connection)[INFO_KEY] = before
-        elif vars(connection).get(INFO_KEY) is owner:
-            del vars(connection)[INFO_KEY]
+            own[INFO_KEY] = before
+        elif own.get(INFO_KEY) is owner:
+            del own[INFO_KEY]
     owner.begun.clear()
-    _kept.pop(id(owner), None)
+    if owner.is_suspended:
+        _kept.pop(id(owner), None)
 
 
 def _watcher(connection: Connection) -> Owner | None:
@@ -189,7 +192,11 @@ def _notice_commit(session: Session) -> None:
         owner.outcome = "committed"
 
 
-@event.listens_for(Session, "before_flush")
+def refuse_flushes() -> None:
+    """Listen to flushes from now on: without a listener SQLAlchemy looks for changed objects once, with one twice."""
+    event.listen(Session, "before_flush", _refuse_flush)  # a second time it does nothing
+
+
 def _refuse_flush(session: Session, _context: UOWTransaction, _instances: object) -> None:
     owner: Owner | None = session.info.get(INFO_KEY)
     if owner is None or not owner.is_read_only:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from session_aware import _database, _plan
 from session_aware._marker import NO_MARKER
-from session_aware._request import refuse_deferred
+from session_aware._request import DEFERRED, refuse_deferred
 from session_aware.exceptions import SessionOwnershipError
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class Savepoint:
 
     def end(self, result: object) -> None:
         """Release the savepoint."""
-        refuse_deferred(result, self._request.name)
+        if type(result) in DEFERRED:
+            refuse_deferred(result, self._request.name)
         if self._savepoint is None or not self._is_open():
             msg = (
                 f"{self._request.name}: the body ended the savepoint that its propagation NESTED had set around it. Raise "

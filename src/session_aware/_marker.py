@@ -1,8 +1,9 @@
 """Notice an owned unit that starts inside the body of another one: almost always a forgotten ``session=``.
 
-The ContextVar holds a marker, never a session. Child tasks and threads copy the context and with it the marker, so a
-marker knows its thread and task, and stops being active with its unit; no token is used, since generators and
-FastAPI's dependencies are finished in another context than the one they were started in.
+A ContextVar holds the place, that is the thread or task, and the place holds a marker, never a session. Child tasks and
+threads copy the context and with it the place, so a place knows whose it is, and a marker stops being active with its unit.
+To set a ContextVar at each call would cost more than all else here; no token is used either, since generators and FastAPI's
+dependencies are finished in another context than the one they were started in.
 """
 
 from __future__ import annotations
@@ -27,16 +28,26 @@ LANE_FILE: Final = "<session_aware lane"
 # No public call answers "is a loop running?" without raising, which would cost as much as a whole unit's begin.
 _running_loop: Final = asyncio._get_running_loop  # noqa: SLF001 - see above
 
-_current: ContextVar[Marker | None] = ContextVar("session_aware", default=None)
+_current: ContextVar[_Place | None] = ContextVar("session_aware", default=None)
+
+
+class _Place:
+    """One thread or task, and the innermost unit whose body runs there."""
+
+    __slots__ = ("marker", "task", "thread")
+
+    def __init__(self, thread: int, task: int) -> None:
+        self.thread = thread
+        self.task = task
+        self.marker: Marker | None = None
 
 
 class Marker:
     """The unit whose body runs, while it runs: ``with marker:`` brackets each stretch of the body."""
 
-    __slots__ = ("_before", "factory", "is_active", "name", "task", "thread")
+    __slots__ = ("_before", "_place", "factory", "is_active", "name")
 
-    thread: int  # these three from __enter__ on
-    task: int
+    _place: _Place  # both from __enter__ on
     _before: Marker | None
 
     def __init__(self, name: str, factory: object) -> None:
@@ -46,14 +57,18 @@ class Marker:
 
     def __enter__(self) -> None:
         # At each entry, not once: a stream may be read, and a block ended, by another thread than began it.
-        self.thread = get_ident()
-        self.task = 0 if _running_loop() is None else _task()
-        self._before = _current.get()
-        _current.set(self)
+        place = _current.get()
+        if place is None or not _is_here(place):
+            place = _Place(get_ident(), _task())
+            _current.set(place)
+        self._place = place
+        self._before = place.marker
+        place.marker = self
 
     def __exit__(self, *_: object) -> None:
-        if _current.get() is self:
-            _current.set(self._before)
+        place = self._place
+        if place.marker is self:
+            place.marker = self._before
         self._before = None
 
 
@@ -77,13 +92,17 @@ def _task() -> int:
     return 0 if _running_loop() is None else id(asyncio.current_task())
 
 
+def _is_here(place: _Place) -> bool:
+    return place.thread == get_ident() and place.task == (0 if _running_loop() is None else _task())
+
+
 def warn_if_nested(name: str, factory: object) -> None:
     """Warn when a unit on ``factory`` is about to start inside the body of another one on the same factory."""
-    outer = _current.get()
-    # Equal, not identical: a factory that is a method is bound anew each time it is looked up.
-    if outer is None or outer.factory != factory or not outer.is_active:
+    place = _current.get()
+    if place is None or (outer := place.marker) is None:
         return
-    if outer.thread != get_ident() or outer.task != _task():
+    # Equal, not identical: a factory that is a method is bound anew each time it is looked up.
+    if outer.factory != factory or not outer.is_active or not _is_here(place):
         return
     msg = (
         f"{name} was called without 'session=' inside {outer.name}, so it opens a second connection and transaction: it "

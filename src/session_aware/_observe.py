@@ -44,7 +44,7 @@ UnitRecord.__module__ = "session_aware"
 
 def start() -> float | None:
     """Return the time, or None if nobody wants to know."""
-    is_wanted = _configuration.current().observer is not None or logger.isEnabledFor(logging.DEBUG)
+    is_wanted = _configuration.settings.observer is not None or logger.isEnabledFor(logging.DEBUG)
     return time.perf_counter() if is_wanted else None
 
 

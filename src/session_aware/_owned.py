@@ -13,7 +13,7 @@ from sqlalchemy.exc import InvalidRequestError
 from session_aware import _database, _faults, _hooks, _observe, _outcome, _ownership
 from session_aware._marker import Marker, warn_if_nested
 from session_aware._policy import Propagation
-from session_aware._request import refuse_deferred
+from session_aware._request import DEFERRED, refuse_deferred
 from session_aware.exceptions import (
     CommitOutcomeUnknown,
     SessionFactoryError,
@@ -77,6 +77,8 @@ class Owned:
             warn_if_nested(request.name, request.factory)
         self._request = request
         self.is_read_only = request.policy.read_only is True
+        if self.is_read_only:
+            _hooks.refuse_flushes()
         self.is_suspended = request.is_suspended
         self.is_ending = False
         self.outcome: _observe.Outcome = "rolled back"  # until COMMIT is sent
@@ -129,8 +131,9 @@ class Owned:
             PoisonedTransactionError: The body swallowed a statement error.
             CommitOutcomeUnknown: No answer to COMMIT tells whether it was applied.
         """
-        refuse_deferred(result, self.name)
-        _ownership.check(self.session, self._transaction, self.begun, name=self.name)
+        if type(result) in DEFERRED:
+            refuse_deferred(result, self.name)
+        _ownership.check(self.session, self._transaction, self.begun, self.name)
         if self.failed and not self.is_read_only:  # which has nothing to lose
             _ownership.refuse_poisoned(self.failed[0].error, name=self.name)
         # From here on it cleans up itself: its task may be given up in the middle, and then nobody else can.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["check", "refuse_poisoned"]
 
 
-def check(session: Session, transaction: SessionTransaction, begun: Begun, *, name: str) -> None:
+def check(session: Session, transaction: SessionTransaction, begun: Begun, name: str) -> None:
     """Refuse a transaction that the body ended, also behind the session's back.
 
     One that a failed flush ended is left to SQLAlchemy, which reports it at the next statement.
@@ -29,7 +29,7 @@ def check(session: Session, transaction: SessionTransaction, begun: Begun, *, na
             "'with session.begin_nested():'."
         )
         raise SessionOwnershipError(msg)
-    for connection, (root, _) in begun.items():
+    for connection, (root, _) in begun.items() if begun else ():
         if root is not None and not root.is_active and not connection.invalidated and session.is_active:
             _refuse_ended_connection(name)
 

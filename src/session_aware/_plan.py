@@ -23,7 +23,7 @@ class Plan(enum.Enum):
     OPEN = "own: open, begin, commit or roll back, close"
 
 
-def plan(policy: SessionPolicy, *, is_given: bool, name: str) -> Plan:
+def plan(policy: SessionPolicy, is_given: bool, name: str) -> Plan:  # noqa: FBT001 - runs at each call
     """Decide what a call does.
 
     Args:

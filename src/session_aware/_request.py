@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from session_aware._policy import SessionPolicy
     from session_aware.exceptions import CommitOutcomeUnknown
 
-__all__ = ["Handle", "Request", "Unit", "refuse_deferred", "refuse_other_result", "refuse_other_session"]
+__all__ = ["DEFERRED", "Handle", "Request", "Unit", "refuse_deferred", "refuse_other_result", "refuse_other_session"]
 
-_DEFERRED: Final = frozenset({AsyncGeneratorType, CoroutineType, GeneratorType})
+DEFERRED: Final = frozenset({AsyncGeneratorType, CoroutineType, GeneratorType})
+"""What a body must not return un-run."""
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -33,7 +34,7 @@ class Request:
     given: object
     factory: Callable[[], object] | None
     commits: bool
-    is_attempt: bool  # one of several: whoever makes them reports the unit
+    is_attempt: bool = False  # one of several: whoever makes them reports the unit
     is_suspended: bool = False  # between its items, where the garbage collector may find it
 
 
@@ -58,14 +59,12 @@ class Unit(Protocol):
     def abort(self, error: BaseException, /) -> None: ...
 
 
-def refuse_deferred(result: object, name: str) -> None:
+def refuse_deferred(result: object, name: str) -> NoReturn:
     """Refuse what a body returns un-run: a coroutine, generator or async generator would run after the close.
 
     Raises:
-        SessionAwareError: It is one of them.
+        SessionAwareError: Always.
     """
-    if type(result) not in _DEFERRED:
-        return
     if isinstance(result, CoroutineType | GeneratorType):
         result.close()  # or Python would warn of a coroutine that was never awaited
     what = type(result).__name__.replace("_", " ")

@@ -14,7 +14,7 @@ from session_aware._lane import Binding, OwnerMethod
 from session_aware._plan import Plan
 from session_aware._policy import NO_POLICY, merge
 from session_aware._request import Request
-from session_aware._sentinel import is_given
+from session_aware._sentinel import NEW
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,23 +71,19 @@ class Dispatcher:
         if target is None:
             target = args[0] if self.takes_self and args else self.home
         policy = self.policy(target)
-        chosen = _plan.plan(policy, is_given=is_given(given), name=declaration.name)
+        chosen = _plan.plan(policy, given is not None and given is not NEW, declaration.name)
         if chosen is Plan.JOIN:
             return wrapped(*args, **kwargs)
         factory = None
         if chosen is Plan.OPEN:
             given = None
             factory = _factory.find(
-                self.settings.factories,
-                target,
-                is_async=self._is_async,
-                read_only=policy.read_only is True,
-                name=declaration.name,
+                self.settings.factories, target, self._is_async, policy.read_only is True, declaration.name
             )
         commits = policy.read_only is not True and (
             declaration.is_commit is None or bool(kwargs.get("is_commit", declaration.is_commit))
         )
-        request = Request(chosen, declaration.name, policy, given, factory, commits, is_attempt=False)
+        request = Request(chosen, declaration.name, policy, given, factory, commits, False, False)  # noqa: FBT003 - runs at each call
         if policy.retry is not None and chosen is Plan.OPEN:
             return _drivers(declaration.kind).RETRYING[declaration.kind](request, wrapped, args, kwargs)
         driver = self._driver
@@ -99,7 +95,7 @@ class Dispatcher:
         """Merge what the method, the class through which it was reached, and ``configure`` say."""
         owner = target if isinstance(target, type) else type(target)
         of_class = getattr(owner, POLICY_ATTRIBUTE, NO_POLICY)
-        configured = _configuration.current().policy
+        configured = _configuration.settings.policy
         memo = self._memo  # one assignment and one read: safe between threads without a lock
         if memo[0] is of_class and memo[1] is configured:
             return memo[2]

@@ -20,6 +20,11 @@ def factory() -> None: ...
 def other_factory() -> None: ...
 
 
+def current() -> Marker | None:
+    place = _current.get()
+    return None if place is None else place.marker
+
+
 def is_nested(of: object = factory) -> bool:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -74,7 +79,7 @@ def test_stretch_that_ends_in_another_order_leaves_the_newer_one_current() -> No
         outer.__enter__()
         inner.__enter__()
         outer.__exit__()
-        assert _current.get() is inner
+        assert current() is inner
 
     contextvars.copy_context().run(in_another_order)
 
@@ -84,7 +89,7 @@ def test_marker_can_be_entered_again() -> None:
     for _ in range(3):
         with marker:
             assert is_nested()
-        assert _current.get() is None
+        assert current() is None
 
 
 def test_thread_with_a_copied_context_is_exempt() -> None:
@@ -120,7 +125,7 @@ def test_callback_of_the_loop_is_exempt() -> None:
 
 def test_call_that_owns_nothing_leaves_no_mark() -> None:
     with NO_MARKER:
-        assert _current.get() is None
+        assert current() is None
         assert not NO_MARKER.is_active
 
 
