@@ -192,9 +192,9 @@ def _notice_commit(session: Session) -> None:
         owner.outcome = "committed"
 
 
-def refuse_flushes() -> None:
-    """Listen to flushes from now on: without a listener SQLAlchemy looks for changed objects once, with one twice."""
-    event.listen(Session, "before_flush", _refuse_flush)  # a second time it does nothing
+def refuse_flushes(session: Session) -> None:
+    """Refuse this session's changes: a listener to all flushes would have SQLAlchemy look for changes twice in each."""
+    event.listen(session, "before_flush", _refuse_flush)
 
 
 def _refuse_flush(session: Session, _context: UOWTransaction, _instances: object) -> None:

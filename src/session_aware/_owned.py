@@ -77,8 +77,6 @@ class Owned:
             warn_if_nested(request.name, request.factory)
         self._request = request
         self.is_read_only = request.policy.read_only is True
-        if self.is_read_only:
-            _hooks.refuse_flushes()
         self.is_suspended = request.is_suspended
         self.is_ending = False
         self.outcome: _observe.Outcome = "rolled back"  # until COMMIT is sent
@@ -119,6 +117,8 @@ class Owned:
         if is_begun and (connection := _database.connection_of(session)) is not None:
             _hooks.watch(connection, self)
         self._transaction = session.begin() if transaction is None else transaction
+        if self.is_read_only:
+            _hooks.refuse_flushes(session)
         if _database.needs_connection(self._request.policy):
             self._restore = _database.prepare(session, self._request.policy, name=self.name, is_begun=is_begun)
 

@@ -362,6 +362,22 @@ def test_connection_that_its_engine_made_for_reading_stays_so(sqlite: SyncDataba
         assert connection.scalar(text("PRAGMA query_only")) == 1
 
 
+def test_session_that_a_factory_hands_out_again_may_write_in_a_writing_unit(sqlite: SyncDatabase) -> None:
+    again = sqlite.maker()
+
+    @auto_session_func(session_factory=lambda: again, read_only=True)
+    def read(*, session: Session = NEW_SESSION) -> None:
+        session.execute(text("SELECT 1"))
+
+    @auto_session_func(session_factory=lambda: again)
+    def write(*, session: Session = NEW_SESSION) -> None:
+        add(session, "ann")
+
+    read()
+    write()
+    assert sqlite.owners() == ["ann"]
+
+
 @pytest.mark.parametrize("end", ["rollback", "close"])
 def test_connection_of_an_engine_with_options_can_write_again(sqlite: SyncDatabase, end: str) -> None:
     @auto_session_func(session_factory=sessionmaker(sqlite.engine.execution_options(label="x")), read_only=True)
