@@ -54,6 +54,10 @@ class Propagation(enum.Enum):
     ``REQUIRES_NEW``: always own; a given session is a ``PropagationError``. A nested call is deliberate: no warning.
     ``NESTED``: a SAVEPOINT of the given session around the body; without one, own.
     ``MANDATORY``: a session must be given, else ``PropagationError``.
+
+    Example:
+        @auto_session_func(propagation=Propagation.MANDATORY)
+        def positions(self, *, session: Session = NEW_SESSION) -> list[str]: ...
     """
 
     REQUIRED = "required"
@@ -89,6 +93,9 @@ class Retry:
         TypeError: A value is of the wrong type.
         ValueError: A value is out of its bounds.
         ModuleNotFoundError: tenacity is not installed.
+
+    Example:
+        class Shop(SessionAwareService, retry=Retry(attempts=5, timeout=10.0)): ...
     """
 
     attempts: int = 3
