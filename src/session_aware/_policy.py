@@ -137,7 +137,8 @@ class SessionPolicy:
     Enter: a call without a session opens one from the factory and begins, unless the factory's new session already is
     in a transaction. Exit: commit on return; on any ``BaseException`` roll back and re-raise it unchanged; always close.
     Nesting: a given session is joined and left alone (``NESTED``: a SAVEPOINT around the body). Threads and tasks: each
-    call has its own session; a policy is immutable and may be shared. Change one with ``dataclasses.replace``.
+    call has its own session; a policy is immutable and may be shared. The attributes are keywords of the class statement,
+    ``auto_session_func``, ``auto_session_ctx`` (without ``retry``) and ``configure``; none takes a ``SessionPolicy``.
 
     Attributes:
         propagation: Whether to join or to own.
