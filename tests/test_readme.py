@@ -110,6 +110,16 @@ def test_there_are_programs_and_every_output_belongs_to_one() -> None:
             assert (program.language, following.before) == ("python", "")
 
 
+def test_every_section_is_in_the_table_of_contents_and_every_link_leads_to_a_heading() -> None:
+    prose = FENCE.sub("", README)
+    headings = re.findall(r"^(#{2,3}) (.*)$", prose, re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-"): level for level, title in headings}
+    links = re.findall(r"\]\(#([^)]*)\)", prose)
+    assert set(links) <= set(anchors)
+    contents = re.findall(r"\]\(#([^)]*)\)", prose.partition("\n## ")[0])
+    assert sorted(contents) == sorted(anchor for anchor, level in anchors.items() if level == "##")
+
+
 def test_fences_are_of_known_languages() -> None:
     assert {fence.language for fence in FENCES} == {"python", "text", "console", "ini", "py"}
     assert README.count("```") == 2 * len(FENCES)

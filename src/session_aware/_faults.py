@@ -102,6 +102,9 @@ def is_transient(exc: BaseException) -> bool:
     Args:
         exc: What left the body: SQLAlchemy's error, a driver's own, or any other exception.
 
+    Example:
+        Retry(on=lambda exc: is_transient(exc) or isinstance(exc, httpx.ConnectError))
+
     Source: measured on real servers; codes are read from the driver's attributes, never from the message.
     """
     if isinstance(exc, BaseExceptionGroup):

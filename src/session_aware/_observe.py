@@ -30,6 +30,12 @@ class UnitRecord:
         attempts: How often the body was started.
         seconds: From the first attempt's start to the last one's end, with the waiting between them.
         error: What the call raised, or None.
+
+    Example:
+        def observe(record: UnitRecord) -> None:
+            print(record.name, record.outcome, record.seconds)
+
+        configure(observer=observe)
     """
 
     name: str

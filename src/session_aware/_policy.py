@@ -54,6 +54,10 @@ class Propagation(enum.Enum):
     ``REQUIRES_NEW``: always own; a given session is a ``PropagationError``. A nested call is deliberate: no warning.
     ``NESTED``: a SAVEPOINT of the given session around the body; without one, own.
     ``MANDATORY``: a session must be given, else ``PropagationError``.
+
+    Example:
+        @auto_session_func(propagation=Propagation.MANDATORY)
+        def positions(self, *, session: Session = NEW_SESSION) -> list[str]: ...
     """
 
     REQUIRED = "required"
@@ -89,6 +93,9 @@ class Retry:
         TypeError: A value is of the wrong type.
         ValueError: A value is out of its bounds.
         ModuleNotFoundError: tenacity is not installed.
+
+    Example:
+        class Shop(SessionAwareService, retry=Retry(attempts=5, timeout=10.0)): ...
     """
 
     attempts: int = 3
@@ -130,7 +137,8 @@ class SessionPolicy:
     Enter: a call without a session opens one from the factory and begins, unless the factory's new session already is
     in a transaction. Exit: commit on return; on any ``BaseException`` roll back and re-raise it unchanged; always close.
     Nesting: a given session is joined and left alone (``NESTED``: a SAVEPOINT around the body). Threads and tasks: each
-    call has its own session; a policy is immutable and may be shared. Change one with ``dataclasses.replace``.
+    call has its own session; a policy is immutable and may be shared. The attributes are keywords of the class statement,
+    ``auto_session_func``, ``auto_session_ctx`` (without ``retry``) and ``configure``; none takes a ``SessionPolicy``.
 
     Attributes:
         propagation: Whether to join or to own.

@@ -10,7 +10,13 @@ __all__ = ["NEW", "NEW_SESSION", "is_given"]
 
 
 class _NewSession:
-    """One object; it keeps its identity through copy and pickle and explains itself when it is used."""
+    """The type of ``NEW_SESSION``, the default of a ``session`` parameter.
+
+    ``def open(self, owner: str, *, session: Session = NEW_SESSION)`` lets a caller omit ``session``; the library then opens
+    one, and the body never sees ``NEW_SESSION``. Passing ``session=NEW_SESSION`` is the same as omitting it and says that a
+    transaction of its own is meant. There is one such object; it keeps its identity through copy and pickle, and raises
+    ``SessionParameterError`` where it is used as a session.
+    """
 
     __slots__ = ()
 

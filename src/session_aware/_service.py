@@ -78,14 +78,14 @@ class SessionAwareService:
         SessionFactoryError: What was given is no session factory of the keyword's kind.
 
     Example:
-        class Accounts(SessionAwareService, session_factory=sessionmaker(engine)):
+        class Accounts(SessionAwareService, session_factory=Sessions):
             def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
                 account = Account(owner=owner)
                 session.add(account)
                 return account
 
         Accounts().open("ann")                    # its own transaction
-        with Session.begin() as s:                # one transaction for both
+        with Sessions.begin() as s:               # a sessionmaker's: one transaction for both
             Accounts().open("ann", session=s)
             Accounts().open("bob", session=s)
     """

@@ -1,7 +1,8 @@
 """Errors and warnings of the library: each says where, what, why and what to write.
 
 Nothing here derives from a SQLAlchemy error, so no retry rule written for SQLAlchemy's errors fires on one.
-An exception raised by the body of a unit or by the database is never replaced by one of these.
+An exception that leaves the body of a unit is never replaced by one of these. An error at COMMIT is replaced only where it
+does not tell what happened, see ``CommitOutcomeUnknown``.
 """
 
 from __future__ import annotations
@@ -30,31 +31,47 @@ class SessionAwareError(Exception):
 
 
 class SessionParameterError(SessionAwareError, TypeError):
-    """A callable declares ``session`` in a way that cannot work, or ``NEW_SESSION`` was used as a session."""
+    """A callable declares ``session`` in a way that cannot work, or ``NEW_SESSION`` was used as a session.
+
+    Write ``*, session: Session = NEW_SESSION``, with ``AsyncSession`` for ``async def``.
+    """
 
     __module__ = "session_aware"
 
 
 class SessionFactoryError(SessionAwareError):
-    """No session factory was found, or what was found is not one of the right kind."""
+    """No session factory was found, or what was found is not one of the right kind.
+
+    Name a ``sessionmaker``, such as with ``configure(session_factory=sessionmaker(engine))``.
+    """
 
     __module__ = "session_aware"
 
 
 class PropagationError(SessionAwareError):
-    """``MANDATORY`` was called without a session, or ``REQUIRES_NEW`` with one."""
+    """``MANDATORY`` was called without a session, or ``REQUIRES_NEW`` with one.
+
+    Pass ``session=session`` to the one, and leave it out for the other; see ``Propagation``.
+    """
 
     __module__ = "session_aware"
 
 
 class PolicyConflictError(SessionAwareError):
-    """A policy cannot be kept in this transaction: another isolation level, or a change in a read-only one."""
+    """A policy cannot be kept: another isolation level, a change in a read-only unit, ``retry`` on a generator.
+
+    Begin the caller's transaction at the level that is asked for, or remove the policy.
+    """
 
     __module__ = "session_aware"
 
 
 class SessionOwnershipError(SessionAwareError):
-    """The body committed, rolled back, closed or began what the library had opened for it."""
+    """The body committed, rolled back or closed what the library had opened for it.
+
+    Leave the end to the library: ``session.flush()`` sends early, an exception rolls back, and ``with
+    session.begin_nested():`` stands around a part that may fail.
+    """
 
     __module__ = "session_aware"
 
@@ -62,7 +79,8 @@ class SessionOwnershipError(SessionAwareError):
 class PoisonedTransactionError(SessionAwareError):
     """A statement failed, the body swallowed the error, and a COMMIT would have lost work without a word.
 
-    The first swallowed error is the ``__cause__``. Nothing of the unit was committed.
+    The first swallowed error is the ``__cause__``. Nothing of the unit was committed. Let the error out, or put ``with
+    session.begin_nested():`` around the part that may fail.
     """
 
     __module__ = "session_aware"

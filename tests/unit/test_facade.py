@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
 import session_aware
+from session_aware import pytest_plugin
+from session_aware._sentinel import NEW
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 
 def test_all_is_sorted() -> None:
@@ -22,11 +29,46 @@ def test_public_name_reports_the_package_as_its_home(name: str) -> None:
     assert home == "session_aware"
 
 
-@pytest.mark.parametrize("name", sorted(set(session_aware.__all__) - {"NEW_SESSION"}))
+@pytest.mark.parametrize("name", session_aware.__all__)
 def test_public_name_has_a_docstring_of_its_own(name: str) -> None:
-    value = getattr(session_aware, name)
-    assert value.__doc__
-    assert inspect.cleandoc(value.__doc__).splitlines()[0].endswith(".")
+    doc = (type(NEW) if name == "NEW_SESSION" else getattr(session_aware, name)).__doc__
+    assert doc
+    assert inspect.cleandoc(doc).splitlines()[0].endswith(".")
+
+
+@pytest.mark.parametrize("package", [session_aware, pytest_plugin], ids=lambda package: package.__name__)
+def test_public_members_of_public_classes_have_docstrings(package: ModuleType) -> None:
+    """An attribute may be described beneath "Attributes:" of its class, a value of an enum in the class's docstring."""
+    members = 0
+    for public in package.__all__:
+        cls = getattr(package, public)
+        if not isinstance(cls, type):
+            continue
+        described = "\n".join(inspect.getdoc(one) or "" for one in cls.__mro__ if one.__module__.startswith("session_aware"))
+        names = {name for one in cls.__mro__ if one.__module__.startswith("session_aware") for name in vars(one)}
+        names |= set(inspect.get_annotations(cls))
+        for name in sorted(name for name in names if not name.startswith("_")):
+            members += 1
+            member = inspect.getattr_static(cls, name, None)
+            is_method = isinstance(member, (classmethod, staticmethod, property)) or inspect.isfunction(member)
+            doc = (
+                inspect.getdoc(member)
+                if is_method
+                else re.search(rf"^(    {name}: |``{name}``.*: ).", described, re.MULTILINE)
+            )
+            assert doc, f"{public}.{name}"
+    assert members > 5
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in session_aware.__all__ if inspect.isfunction(getattr(session_aware, name))]
+)
+def test_public_function_shows_an_example_and_describes_each_parameter(name: str) -> None:
+    function = getattr(session_aware, name)
+    doc = inspect.getdoc(function) or ""
+    assert "\nExample:\n" in doc
+    for parameter in inspect.signature(function).parameters:
+        assert re.search(rf"^    {parameter}: .", doc, re.MULTILINE), parameter
 
 
 @pytest.mark.parametrize("name", session_aware.__all__)
