@@ -26,7 +26,7 @@ def worker(database: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     broker = {"BROKER_URL": "filesystem://", "QUEUE_FOLDER": str(queue), "RESULT_URL": f"file://{results}"}
     options = ("--concurrency=2", "--loglevel=INFO", "--without-gossip", "--without-mingle", "--without-heartbeat")
     client = Celery("client", broker="filesystem://", backend=f"file://{results}", set_as_current=False)
-    client.conf.broker_transport_options = {"data_folder_in": str(queue), "data_folder_out": str(queue)}
+    client.conf.broker_transport_options = dict.fromkeys(("data_folder_in", "data_folder_out", "control_folder"), str(queue))
 
     def send(name: str, *args: str | int) -> Any:
         return client.send_task(f"tests.integrations.worker.{name}", args).get(timeout=30, interval=0.02)
