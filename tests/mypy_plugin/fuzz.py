@@ -120,7 +120,8 @@ class _Sessions(ast.NodeTransformer):
 
 def with_sessions(source: str) -> str:
     """Return a program with a session in every function, and a service of every class; empty where that is no program."""
-    tree = _Sessions().visit(ast.parse(source))
+    with warnings.catch_warnings(action="ignore"):
+        tree = _Sessions().visit(ast.parse(source))
     changed = _HEAD + ast.unparse(ast.fix_missing_locations(tree))
     return changed if _is_parsable(changed) else ""
 
