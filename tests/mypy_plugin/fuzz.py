@@ -8,6 +8,7 @@ it has much to say but must not fail: an error in a rule is not caught here. ``-
 from __future__ import annotations
 
 import ast
+import gc
 import re
 import subprocess
 import sys
@@ -144,7 +145,12 @@ class Fuzz:
         self.configuration.write_text("[mypy]\nplugins = session_aware.mypy_plugin\n")
 
     def check(self, batch: Sequence[tuple[str, str]]) -> None:
-        """Check some programs as modules of one run."""
+        """Check some programs as modules of one run, and free what it took, since mypy freezes its trees."""
+        self._check(batch)
+        gc.unfreeze()
+        gc.collect()
+
+    def _check(self, batch: Sequence[tuple[str, str]]) -> None:
         sources = []
         for number, (_, source) in enumerate(batch):
             path = self.folder / f"fuzz_{number}.py"
@@ -172,8 +178,8 @@ class Fuzz:
             self.counts[reason] += 1
             return
         middle = len(batch) // 2
-        self.check(batch[:middle])
-        self.check(batch[middle:])
+        self._check(batch[:middle])
+        self._check(batch[middle:])
 
     def _build(self, sources: list[BuildSource], *, has_plugin: bool = True) -> list[str]:
         options = Options()
