@@ -35,7 +35,8 @@ def test_result_that_is_read_after_the_close_is_reported(project: Project) -> No
                     yield_ = 1
                 return later()
             async def h(self, *, session: AsyncSession = NEW_SESSION) -> ScalarResult[int]:  # E: session-lazy-result
-                return await session.scalars(select(1))
+                rows: ScalarResult[int] = await session.scalars(select(1))
+                return rows
             def i(self, *, session: Session = NEW_SESSION) -> Iterator[int]:  # E: session-lazy-result
                 def inner() -> Iterator[int]:
                     yield 1
@@ -77,7 +78,8 @@ def test_result_that_is_read_after_the_close_is_reported(project: Project) -> No
 
         @auto_session_func
         async def coroutine(*, session: AsyncSession = NEW_SESSION) -> ScalarResult[int]:  # E: session-lazy-result
-            return await session.scalars(select(1))
+            rows: ScalarResult[int] = await session.scalars(select(1))
+            return rows
 
         @auto_session_func
         async def many(*, session: AsyncSession = NEW_SESSION) -> list[int]:

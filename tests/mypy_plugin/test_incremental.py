@@ -81,6 +81,35 @@ def test_cold_warm_and_partly_warm_runs_agree(project: Project) -> None:
     project.verify("--no-incremental")
 
 
+def test_bases_that_are_read_from_the_cache_are_understood(project: Project) -> None:
+    project.write(
+        "bases.py",
+        """
+        class Base(SessionAwareService):
+            def maybe(self, *, session: Session | None = None) -> int:  # E: session-optional
+                return 1
+            def plain(self) -> int:
+                return 1
+            def aware(self, *, session: Session = NEW_SESSION) -> int:
+                return 1
+        """,
+    )
+    project.write(
+        "derived.py",
+        """
+        from bases import Base
+        class Derived(Base):
+            def maybe(self, *, session: Session | None = None) -> int:
+                return super().maybe() + super().plain()
+            def own(self, *, session: Session) -> int:
+                return super().aware() + super().maybe() + super().plain()  # E: session-not-passed
+        """,
+    )
+    project.verify()
+    touch(project, "derived.py")
+    project.verify()
+
+
 since_2 = pytest.mark.skipif(int(mypy_version.partition(".")[0]) < 2, reason="mypy 1 has one parser and no workers")
 
 

@@ -20,7 +20,7 @@ from mypy.types import CallableType, Instance, UnboundType, get_proper_type
 
 from session_aware.mypy_plugin import _codes
 from session_aware.mypy_plugin._annotations import class_of, unknown, with_type_parameters
-from session_aware.mypy_plugin._parameter import parameter
+from session_aware.mypy_plugin._parameter import NAME
 from session_aware.mypy_plugin._tree import is_generator
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _is_override(func: FuncDef, info: TypeInfo | None) -> bool:
     bases = [] if info is None else info.mro[1:]
     nodes = [base.names[func.name].node for base in bases if func.name in base.names]
     functions = [node.func if isinstance(node, Decorator) else node for node in nodes]
-    return any(isinstance(inherited, FuncDef) and parameter(inherited) is not None for inherited in functions)
+    return any(isinstance(inherited, FuncDef) and NAME in inherited.arg_names for inherited in functions)
 
 
 def _result(func: FuncDef, lookup: Lookup) -> TypeInfo | None:

@@ -11,6 +11,8 @@ from mypy.types import CallableType, Overloaded, Type, get_proper_type
 from session_aware.mypy_plugin._annotations import session_type, unknown, with_type_parameters
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mypy.nodes import ArgKind, Argument, FuncItem
 
     from session_aware.mypy_plugin._annotations import Lookup, SessionType
@@ -46,8 +48,12 @@ class Parameter:
 
 
 def parameter(func: FuncItem) -> Parameter | None:
-    """Find the parameter named ``session``, not ``*session`` or ``**session``."""
-    for index, argument in enumerate(func.arguments):
+    """Find the parameter named ``session``, not ``*session`` or ``**session``; None in what was read from mypy's cache.
+
+    The cache keeps signatures, but no ``arguments``, and a definition in it was looked at before.
+    """
+    arguments: Sequence[Argument] = getattr(func, "arguments", ())
+    for index, argument in enumerate(arguments):
         if argument.variable.name == NAME:
             return None if argument.kind.is_star() else Parameter(func, index)
     return None
