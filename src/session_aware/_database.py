@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from session_aware._policy import SessionPolicy
 
-__all__ = ["PRETENDED_LEVEL_KEY", "connection_of", "isolation_level", "needs_connection", "prepare"]
+__all__ = ["PRETENDED_LEVEL_KEY", "connection_of", "isolation_level", "prepare"]
 
 PRETENDED_LEVEL_KEY: Final = "session_aware.pretended_level"
 """In ``session.info`` where units run one after the other inside one transaction, as the pytest plugin makes them.
@@ -26,11 +26,6 @@ PRETENDED_LEVEL_KEY: Final = "session_aware.pretended_level"
 They are isolated from each other at every level, so the level that a unit asks for is not set but remembered there, and
 whoever joins is checked against it. None until a unit asks.
 """
-
-
-def needs_connection(policy: SessionPolicy) -> bool:
-    """Say whether the policy has to be told to the database, which takes a connection before the body asks for one."""
-    return policy.isolation_level is not None or policy.read_only is True
 
 
 def connection_of(session: Session) -> Connection | None:

@@ -231,20 +231,19 @@ def _problem(factory: object, *, is_async: bool) -> str | None:
     if not callable(factory):
         return _NOT_CALLABLE
     made = getattr(factory, "class_", factory)
-    if asyncio_module is None or not (isinstance(made, type) and issubclass(made, sessions)):
-        return None  # what it returns is checked when it is called
-    if issubclass(made, asyncio_module.AsyncSession) is is_async:
-        return None
+    if not (isinstance(made, type) and issubclass(made, sessions)) or issubclass(made, Session) is not is_async:
+        return None  # what an unknown one returns is checked when it is called
     made_kind, callers = ("Session", "async") if is_async else ("AsyncSession", "plain")
     return f"makes {made_kind}, but {callers} callables need the other kind"
 
 
 def _refuse_missing(keyword: str, name: str) -> None:
-    service = name.rpartition(".")[0] or "Accounts"
+    service = name.rpartition(".")[0]
     maker = "async_sessionmaker(async_engine)" if keyword.startswith("async") else "sessionmaker(engine)"
+    option = f"'{keyword}={maker}' among the options of auto_session_func or auto_session_ctx"
+    statement = f"'class {service}(SessionAwareService, {keyword}={maker})', set the attribute '{keyword}' on it"
     msg = (
-        f"{name}: called without 'session=', but there is no {keyword} to open one from. Write 'class {service}("
-        f"SessionAwareService, {keyword}={maker})', set the attribute '{keyword}' on the class or the object, or call "
-        f"'configure({keyword}={maker})' once at start."
+        f"{name}: called without 'session=', but there is no {keyword} to open one from. Write "
+        f"{statement if service else option}, or call 'configure({keyword}={maker})' once at start."
     )
     raise SessionFactoryError(msg)

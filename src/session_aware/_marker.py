@@ -58,8 +58,9 @@ class Marker:
     def __enter__(self) -> None:
         # At each entry, not once: a stream may be read, and a block ended, by another thread than began it.
         place = _current.get()
-        if place is None or not _is_here(place):
-            place = _Place(get_ident(), _task())
+        thread, task = get_ident(), 0 if _running_loop() is None else _task()
+        if place is None or place.thread != thread or place.task != task:
+            place = _Place(thread, task)
             _current.set(place)
         self._place = place
         self._before = place.marker
@@ -92,17 +93,15 @@ def _task() -> int:
     return 0 if _running_loop() is None else id(asyncio.current_task())
 
 
-def _is_here(place: _Place) -> bool:
-    return place.thread == get_ident() and place.task == (0 if _running_loop() is None else _task())
-
-
 def warn_if_nested(name: str, factory: object) -> None:
     """Warn when a unit on ``factory`` is about to start inside the body of another one on the same factory."""
     place = _current.get()
     if place is None or (outer := place.marker) is None:
         return
     # Equal, not identical: a factory that is a method is bound anew each time it is looked up.
-    if outer.factory != factory or not outer.is_active or not _is_here(place):
+    if outer.factory != factory or not outer.is_active:
+        return
+    if place.thread != get_ident() or place.task != _task():
         return
     msg = (
         f"{name} was called without 'session=' inside {outer.name}, so it opens a second connection and transaction: it "

@@ -51,6 +51,7 @@ class Owned:
     __slots__ = (
         "_handle",
         "_is_released",
+        "_is_set_up",
         "_request",
         "_restore",
         "_started",
@@ -77,6 +78,8 @@ class Owned:
             warn_if_nested(request.name, request.factory)
         self._request = request
         self.is_read_only = request.policy.read_only is True
+        # The policy has to be told to the database, which takes a connection before the body asks for one.
+        self._is_set_up = self.is_read_only or request.policy.isolation_level is not None
         self.is_suspended = request.is_suspended
         self.is_ending = False
         self.outcome: _observe.Outcome = "rolled back"  # until COMMIT is sent
@@ -95,7 +98,7 @@ class Owned:
 
     def needs_io_to_begin(self, session: Session) -> bool:
         """Say whether ``begin`` talks to the database; an ordinary begin only marks the session."""
-        return session.in_transaction() or _database.needs_connection(self._request.policy)
+        return session.in_transaction() or self._is_set_up
 
     def begin(self, session: Session, handle: Handle) -> None:
         """Take the new session over and begin, unless the factory already has."""
@@ -119,7 +122,7 @@ class Owned:
         self._transaction = session.begin() if transaction is None else transaction
         if self.is_read_only:
             _hooks.refuse_flushes(session)
-        if _database.needs_connection(self._request.policy):
+        if self._is_set_up:
             self._restore = _database.prepare(session, self._request.policy, name=self.name, is_begun=is_begun)
 
     def end(self, result: object) -> None:

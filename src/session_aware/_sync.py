@@ -67,11 +67,12 @@ def call(request: Request, function: Callable[..., object], args: tuple[object, 
         session = acquire(request)
         unit.begin(session, session)
         kwargs["session"] = session  # made for this call by wrapt, so nobody else has it
-        unit.marker.__enter__()  # not by "with", which costs as much again as the marker does
+        marker = unit.marker
+        marker.__enter__()  # not by "with", which costs as much again as the marker does
         try:
             result = function(*args, **kwargs)
         finally:
-            unit.marker.__exit__()
+            marker.__exit__()
         unit.end(result)
     except BaseException as error:
         unit.abort(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bdb
 import contextlib
 import copy
 import gc
@@ -15,6 +16,8 @@ import threading
 import traceback
 import weakref
 from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -345,22 +348,56 @@ def test_lanes_are_made_by_many_threads_at_once() -> None:
     assert results == [3] * 400
 
 
-def test_debuggers_step_through_the_lane() -> None:
-    lines: list[str] = []
+@has_lane
+def test_debuggers_step_through_the_lane_and_show_its_lines() -> None:
+    class Stepped(SessionAwareService):  # its lane has not been told to ask always by a configure() of another test
+        def say(self, first: str, *, session: Session = NEW_SESSION) -> str:
+            return first
 
-    def trace(frame: Any, event: str, arg: object) -> Any:
-        if event == "line":
-            lines.append(frame.f_code.co_name)
-        return trace
+    shown: list[str] = []
 
-    words = Words()
+    class Debugger(bdb.Bdb):
+        def user_line(self, frame: FrameType) -> None:
+            shown.append(linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip())
+
+    stepped, debugger = Stepped(), Debugger()
     before = sys.gettrace()  # coverage's
-    sys.settrace(trace)
     try:
-        words.say("a", session=GIVEN)
+        debugger.runcall(stepped.say, "a", session=GIVEN)
     finally:
         sys.settrace(before)
-    assert lines[-1] == "say"
+    assert shown[:3] == [  # then 3.13 shows a line of its debugger
+        "if session is None or session is new_session or planned:",
+        "return method(self, first, session=session)",
+        "return first",
+    ]
+
+
+def test_coverage_sees_the_methods_and_no_lane(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from sqlalchemy.orm import Session\n"
+        "from session_aware import NEW_SESSION, SessionAwareService\n"
+        "class A(SessionAwareService):\n"
+        "    def run(self, *, session: Session = NEW_SESSION):\n"
+        "        return 1\n"
+        "    def rest(self, *, session: Session = NEW_SESSION):\n"
+        "        return 2\n"
+        "A().run(session=Session())\n"
+    )
+    package = Path(_lane.__file__).parents[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+    for command in (["run", "program.py"], ["report", "-m", "program.py"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "coverage", *command],
+            cwd=tmp_path,
+            env={**environment, "PYTHONPATH": str(package)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[2].split() == ["program.py", "8", "1", "88%", "7"]
 
 
 @pytest.mark.parametrize("extensions", ["", "1"])

@@ -332,15 +332,22 @@ MESSAGES: list[tuple[Callable[[], object], type[BaseException], str]] = [
         Accounts().open,
         SessionFactoryError,
         "Accounts.open: called without 'session=', but there is no session_factory to open one from. Write 'class Accounts("
-        "SessionAwareService, session_factory=sessionmaker(engine))', set the attribute 'session_factory' on the class or "
-        "the object, or call 'configure(session_factory=sessionmaker(engine))' once at start.",
+        "SessionAwareService, session_factory=sessionmaker(engine))', set the attribute 'session_factory' on it, or call "
+        "'configure(session_factory=sessionmaker(engine))' once at start.",
+    ),
+    (
+        lambda: auto_session_func(run.__wrapped__)(lambda _: None),  # type: ignore[attr-defined] # the body
+        SessionFactoryError,
+        "run: called without 'session=', but there is no session_factory to open one from. Write "
+        "'session_factory=sessionmaker(engine)' among the options of auto_session_func or auto_session_ctx, or call "
+        "'configure(session_factory=sessionmaker(engine))' once at start.",
     ),
     (
         lambda: awaited(Accounts().aopen),
         SessionFactoryError,
         "Accounts.aopen: called without 'session=', but there is no async_session_factory to open one from. Write 'class "
         "Accounts(SessionAwareService, async_session_factory=async_sessionmaker(async_engine))', set the attribute "
-        "'async_session_factory' on the class or the object, or call "
+        "'async_session_factory' on it, or call "
         "'configure(async_session_factory=async_sessionmaker(async_engine))' once at start.",
     ),
     (
