@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -298,3 +300,16 @@ def test_override_by_a_plain_function_is_seen_by_what_it_makes(sqlite: SyncDatab
     aiosqlite.run(scenario())
     assert aiosqlite.recorder.events == OWNED
     assert sqlite.recorder.events == OWNED
+
+
+def test_sync_factory_for_async_callables_is_refused_before_anybody_imported_asyncio() -> None:
+    program = """
+from sqlalchemy.orm import sessionmaker
+from session_aware import auto_session_func
+auto_session_func(async_session_factory=sessionmaker())
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60)
+    assert done.stderr.splitlines()[-1] == (
+        "session_aware.SessionFactoryError: auto_session_func: async_session_factory is a sessionmaker, which makes Session, "
+        "but async callables need the other kind. Write 'async_session_factory=async_sessionmaker(async_engine)'."
+    )
