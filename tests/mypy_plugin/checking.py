@@ -13,12 +13,12 @@ import mypy.api
 
 import session_aware
 
-__all__ = ["HEADER", "Project", "expected"]
+__all__ = ["HEADER", "PATHS", "Project", "expected"]
 
 _SOURCES: Final = Path(session_aware.__file__).parent.parent
 _STUBS: Final = Path(__file__).parent.parent.parent / "stubs"
 # Installed it is found anyway, and mypy refuses site-packages as a path.
-_PATHS: Final = [_STUBS] if Path(sysconfig.get_path("purelib")) == _SOURCES else [_SOURCES, _STUBS]
+PATHS: Final = [_STUBS] if Path(sysconfig.get_path("purelib")) == _SOURCES else [_SOURCES, _STUBS]
 _FINDING: Final = re.compile(r"^(?P<file>[^:\n]+):(?P<line>\d+): error: (?P<text>.*?)  \[(?P<code>[\w-]+)\]$", re.MULTILINE)
 _MARK: Final = re.compile(r"# E: (?P<codes>[\w-]+(?:, [\w-]+)*)")
 
@@ -61,7 +61,7 @@ class Project:
         """Return mypy's command line."""
         ini = self.folder / "mypy.ini"
         ini.write_text(
-            f"[mypy]\nplugins = session_aware.mypy_plugin\nmypy_path = {':'.join(map(str, [*_PATHS, self.folder]))}\n"
+            f"[mypy]\nplugins = session_aware.mypy_plugin\nmypy_path = {':'.join(map(str, [*PATHS, self.folder]))}\n"
             f"strict = true\npython_version = 3.12\nshow_traceback = {self.shows_traceback}\n"
             f"cache_dir = {self.cache}\n{configuration}\n",
             encoding="utf-8",

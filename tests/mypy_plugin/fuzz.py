@@ -27,7 +27,7 @@ from mypy.build import BuildSource, build
 from mypy.errors import CompileError
 from mypy.options import Options
 
-import session_aware
+from tests.mypy_plugin.checking import PATHS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Fuzz", "main", "programs", "with_sessions"]
 
 BATCH: Final = 25
-_ROOT: Final = Path(__file__).parent.parent.parent
 _CASE: Final = re.compile(r"^\[case (\w+)[^\n]*\]\n(.*?)(?=^\[case |\Z)", re.MULTILINE | re.DOTALL)
 _SECTION: Final = re.compile(
     r"^\[(?:file|out|builtins|typing|stale|rechecked|targets|delete|triggered)[^\n]*$", re.MULTILINE
@@ -187,7 +186,7 @@ class Fuzz:
             options.config_file = str(self.configuration)
             options.plugins = ["session_aware.mypy_plugin"]
         options.cache_dir = str(self.folder / "cache" / str(has_plugin))
-        options.mypy_path = [str(Path(session_aware.__file__).parent.parent), str(_ROOT / "stubs")]
+        options.mypy_path = [str(path) for path in PATHS]
         options.python_executable = sys.executable
         options.check_untyped_defs = options.ignore_missing_imports = True
         options.show_traceback = options.raise_exceptions = True
