@@ -291,14 +291,16 @@ def test_commit_of_two_connections_of_which_one_fails_is_unknown_whatever_the_er
             session.execute(insert(Account).values(owner="ann", balance=0))
             session.execute(insert(Entry).values(account_id=404))  # checked at COMMIT
 
-    with pytest.raises(CommitOutcomeUnknown) as caught:
-        Both().write()
+    try:
+        with pytest.raises(CommitOutcomeUnknown) as caught:
+            Both().write()
+    finally:
+        other.dispose()
     assert str(caught.value) == (
         "Both.write: COMMIT failed on one of its 2 connections (IntegrityError), so all of its work is applied, a part or "
         "none." + ADVICE
     )
-    assert line.owners() == ["ann"]
-    other.dispose()
+    assert line.owners() in ([], ["ann"])  # a session commits its connections in no order
 
 
 @pytest.fixture

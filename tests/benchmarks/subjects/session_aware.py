@@ -11,7 +11,7 @@ __all__ = ["SUBJECTS"]
 
 if os.environ.get("SEED_SLOW_DOWN"):  # one dictionary more, made and copied by every lane: --check has to notice
     for kind, text in _lane._RETURNS.items():
-        _lane._RETURNS[kind] = text.replace("{}", "{{'session': session}}.copy() and {}")
+        _lane._RETURNS[kind] = text.replace("{}", "({{'session': session}}.copy() and {})")
 
 _EACH = Decorators()
 _Service = service(_EACH, SessionAwareService, session_factory=maker, async_session_factory=amaker)
