@@ -50,6 +50,9 @@ def run(options: Namespace) -> int:
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         print(f"show: {options.target}: {error}. Write 'show package.module:Class'.", file=sys.stderr)  # noqa: T201 - output
         return _USAGE
+    except Exception as error:  # noqa: BLE001 - whatever that module does when it is imported
+        print(f"show: {module} cannot be imported: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201 - output
+        return _USAGE
     print(_as_json(described) if options.json else described)  # noqa: T201 - the output of the command
     return _FINDINGS if described.findings else 0
 

@@ -246,3 +246,13 @@ def test_show_prints_json(shop_module: str, capsys: pytest.CaptureFixture[str]) 
 def test_show_exits_with_2_on_what_it_cannot_describe(target: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", target]) == 2
     assert capsys.readouterr().err.startswith(f"show: {target}: ")
+
+
+def test_show_names_the_error_of_a_module_that_cannot_be_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "shop_without_settings.py").write_text("raise LookupError('no settings')\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert main(["show", "shop_without_settings"]) == 2
+    assert capsys.readouterr().err == "show: shop_without_settings cannot be imported: LookupError: no settings\n"
