@@ -1,4 +1,4 @@
-"""Celery: a worker with two processes, and a client that sends tasks by name through folders of files."""
+"""Celery: a worker with two processes, and a client that sends tasks by name through a database of their own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from tests.integrations.serving import started
 from tests.integrations.store import Store
 from tests.servers._process import Child
 
+# Of kombu's own queries, which keep the messages in a database.
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+
 Send: TypeAlias = Callable[..., Any]
 
 
@@ -20,13 +23,11 @@ Send: TypeAlias = Callable[..., Any]
 def worker(database: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Child, Send]]:
     """Start a worker; give its process, and what sends a task by its name and waits for the result."""
     folder = tmp_path_factory.mktemp("celery")
-    queue, results = folder / "queue", folder / "results"
-    queue.mkdir()
+    results = folder / "results"
     results.mkdir()
-    broker = {"BROKER_URL": "filesystem://", "QUEUE_FOLDER": str(queue), "RESULT_URL": f"file://{results}"}
+    broker = {"BROKER_URL": f"sqla+sqlite:///{folder / 'broker.sqlite'}", "RESULT_URL": f"file://{results}"}
     options = ("--concurrency=2", "--loglevel=INFO", "--without-gossip", "--without-mingle", "--without-heartbeat")
-    client = Celery("client", broker="filesystem://", backend=f"file://{results}", set_as_current=False)
-    client.conf.broker_transport_options = dict.fromkeys(("data_folder_in", "data_folder_out", "control_folder"), str(queue))
+    client = Celery("client", broker=broker["BROKER_URL"], backend=broker["RESULT_URL"], set_as_current=False)
 
     def send(name: str, *args: str | int) -> Any:
         return client.send_task(f"tests.integrations.worker.{name}", args).get(timeout=30, interval=0.02)

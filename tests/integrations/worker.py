@@ -16,12 +16,6 @@ __all__ = ["app"]
 
 bank = Bank()
 app = Celery("bank", broker=os.environ["BROKER_URL"], backend=os.environ["RESULT_URL"])
-app.conf.broker_transport_options = {
-    "data_folder_in": os.environ["QUEUE_FOLDER"],
-    "data_folder_out": os.environ["QUEUE_FOLDER"],
-    "control_folder": os.environ["QUEUE_FOLDER"],
-    "polling_interval": 0.05,
-}
 app.conf.task_acks_late = True  # a task is taken off the queue after its unit is committed
 
 
