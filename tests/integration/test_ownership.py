@@ -213,6 +213,18 @@ def test_body_that_ends_its_savepoint_is_refused(work: Work, database: SyncDatab
         assert database.recorder.events == ["CHECKOUT", "BEGIN", "SAVEPOINT", "ROLLBACK TO"]
 
 
+def test_body_that_ends_its_savepoint_inside_another_one_is_refused(work: Work, database: SyncDatabase) -> None:
+    def body(session: Session) -> None:
+        savepoint = session.get_nested_transaction()
+        assert savepoint is not None
+        savepoint.rollback()
+
+    with database.maker() as session, session.begin_nested() as outer:
+        with pytest.raises(SessionOwnershipError, match="the body ended the savepoint"):
+            work.run_nested(body, session=session)
+        assert session.get_nested_transaction() is outer
+
+
 def test_body_that_rolls_everything_back_inside_its_savepoint_is_refused(work: Work, database: SyncDatabase) -> None:
     def body(session: Session) -> None:
         add(session, "ann")
