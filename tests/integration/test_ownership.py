@@ -226,10 +226,6 @@ def test_body_that_ends_its_savepoint_inside_another_one_is_refused(work: Work, 
 
 
 def test_body_that_rolls_everything_back_inside_its_savepoint_is_refused(work: Work, database: SyncDatabase) -> None:
-    def body(session: Session) -> None:
-        add(session, "ann")
-        session.rollback()
-
     with database.maker() as session:
         with pytest.raises(SessionOwnershipError, match="the body ended the savepoint"):
             work.run_nested(rolls_back, session=session)
