@@ -20,7 +20,7 @@ Costs: TypeAlias = dict[tuple[str, str], float]
 """(case, subject) -> instructions, or seconds, of one call; of a memory case bytes."""
 
 _ROUNDS = 3
-_LAYOUTS = 2
+_LAYOUTS = 4
 _ROOT = Path(__file__).parents[2]
 
 
