@@ -177,5 +177,5 @@ def _run(child: Child, command: list[str], environment: dict[str, str]) -> str:
         command, cwd=_ROOT, env={**os.environ, **fixed, **environment}, check=False, capture_output=True, text=True
     )
     if run.returncode:
-        sys.exit(f"The benchmark of {child.module} failed:\n{run.stderr[-2000:]}")
+        sys.exit(f"The benchmark of {child.module} failed ({run.returncode}):\n{run.stderr[-2000:]}")
     return run.stdout
