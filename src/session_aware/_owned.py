@@ -73,13 +73,14 @@ class Owned:
     _transaction: SessionTransaction
 
     def __init__(self, request: Request) -> None:
-        self.name = request.name
-        if request.policy.propagation is not Propagation.REQUIRES_NEW:
-            warn_if_nested(request.name, request.factory)
+        name, policy, factory = request.name, request.policy, request.factory
+        if policy.propagation is not Propagation.REQUIRES_NEW:
+            warn_if_nested(name, factory)
+        self.name = name
         self._request = request
-        self.is_read_only = request.policy.read_only is True
+        self.is_read_only = policy.read_only is True
         # The policy has to be told to the database, which takes a connection before the body asks for one.
-        self._is_set_up = self.is_read_only or request.policy.isolation_level is not None
+        self._is_set_up = self.is_read_only or policy.isolation_level is not None
         self.is_suspended = request.is_suspended
         self.is_ending = False
         self.outcome: _observe.Outcome = "rolled back"  # until COMMIT is sent
@@ -88,7 +89,7 @@ class Owned:
         self._is_released = False
         self.is_over = True  # until there is a session to clean up
         self.failed: list[_hooks.FailedStatement] = []
-        self.marker = Marker(request.name, request.factory)
+        self.marker = Marker(name, factory)
         self._restore: Callable[[], None] | None = None
 
     @property

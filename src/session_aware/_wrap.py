@@ -96,9 +96,9 @@ class Dispatcher:
         owner = target if isinstance(target, type) else type(target)
         of_class = getattr(owner, POLICY_ATTRIBUTE, NO_POLICY)
         configured = _configuration.settings.policy
-        memo = self._memo  # one assignment and one read: safe between threads without a lock
-        if memo[0] is of_class and memo[1] is configured:
-            return memo[2]
+        known_class, known_configured, known = self._memo  # one read, one assignment: safe between threads without a lock
+        if known_class is of_class and known_configured is configured:
+            return known
         merged = merge(self.settings.policy, of_class, configured)
         self._memo = (of_class, configured, merged)
         return merged

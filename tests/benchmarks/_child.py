@@ -110,7 +110,8 @@ def _cases(module: str, names: tuple[str, ...]) -> Cases:
 def main(module: str, library: str, meter: str, *names: str) -> None:
     """Measure the import of ``library`` first, while it is new, then the cases that are named."""
     is_counted = meter == "instructions"
-    moved = [bytes(500) for _ in range(97 * int(os.environ.get("LAYOUT", "0")))]  # what comes later lies elsewhere
+    layout = int(os.environ.get("LAYOUT", "0"))
+    moved = [bytes(size) for size in range(0, 480, 16) for _ in range(61 * layout)]  # what comes later lies elsewhere
     results = [_import(library, is_counted=is_counted)]
     cases = list(_cases(module, names))
     nothing = import_module("tests.benchmarks._case").NOTHING

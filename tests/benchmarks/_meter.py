@@ -20,8 +20,9 @@ Costs: TypeAlias = dict[tuple[str, str], float]
 """(case, subject) -> instructions, or seconds, of one call; of a memory case bytes."""
 
 _ROUNDS = 3
-_LAYOUTS = 2
+_LAYOUTS = 4
 _ROOT = Path(__file__).parents[2]
+_NO_LIBRARY = "os"
 
 
 class Child(NamedTuple):
@@ -37,7 +38,7 @@ class Child(NamedTuple):
 
     module: str
     subjects: tuple[str, ...]
-    library: str = "os"
+    library: str = _NO_LIBRARY
     distribution: str = ""
     is_close: bool = False
 
@@ -100,6 +101,9 @@ def measure(
     for run in runs:
         for key, cost in run.items():
             costs[key] = min(cost, costs.get(key, cost))
+    for child in wanted:
+        if child.library == _NO_LIBRARY:
+            costs.pop(("import", child.subjects[0]), None)
     return costs
 
 
@@ -173,5 +177,5 @@ def _run(child: Child, command: list[str], environment: dict[str, str]) -> str:
         command, cwd=_ROOT, env={**os.environ, **fixed, **environment}, check=False, capture_output=True, text=True
     )
     if run.returncode:
-        sys.exit(f"The benchmark of {child.module} failed:\n{run.stderr[-2000:]}")
+        sys.exit(f"The benchmark of {child.module} failed ({run.returncode}):\n{run.stderr[-2000:]}")
     return run.stdout
