@@ -113,6 +113,47 @@ def test_child_task_is_exempt_and_an_awaited_coroutine_is_not() -> None:
     assert asyncio.run(outer()) == (False, True)
 
 
+def test_body_in_a_child_task_is_that_tasks_own() -> None:
+    async def child(is_inside: asyncio.Event, may_end: asyncio.Event) -> bool:
+        with Marker("Accounts.child", factory):
+            is_inside.set()
+            await may_end.wait()
+            return is_nested()
+
+    async def parent() -> tuple[bool, bool]:
+        with Marker("Accounts.before", factory):
+            pass  # from here on children copy a context that knows this task
+        is_inside, may_end = asyncio.Event(), asyncio.Event()
+        task = asyncio.create_task(child(is_inside, may_end))
+        await is_inside.wait()
+        found = is_nested()
+        may_end.set()
+        return found, await task
+
+    assert asyncio.run(parent()) == (False, True)
+
+
+def test_body_in_a_thread_with_a_copied_context_is_that_threads_own() -> None:
+    with Marker("Accounts.before", factory):
+        pass
+    is_inside, may_end = threading.Event(), threading.Event()
+    found: list[bool] = []
+
+    def run() -> None:
+        with Marker("Accounts.other", factory):
+            is_inside.set()
+            may_end.wait()
+            found.append(is_nested())
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(run,))
+    thread.start()
+    is_inside.wait()
+    found.append(is_nested())
+    may_end.set()
+    thread.join()
+    assert found == [False, True]
+
+
 def test_callback_of_the_loop_is_exempt() -> None:
     async def outer() -> bool:
         answer = asyncio.get_running_loop().create_future()
