@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from session_aware._observe import UnitRecord
 
-__all__ = ["UNSET", "Unset", "current", "settings", "update"]
+__all__ = ["UNSET", "Unset", "settings", "update"]
 
 
 class Unset(enum.Enum):
@@ -28,12 +28,7 @@ UNSET: Final = Unset.UNSET
 
 _lock: Final = Lock()
 settings: Settings = NO_SETTINGS
-"""What is configured now, for what runs at each call; replaced as a whole, so a call never sees half of a change."""
-
-
-def current() -> Settings:
-    """Return what is configured now."""
-    return settings
+"""What is configured now. Read it through the module: it is replaced as a whole, so a call never sees half of a change."""
 
 
 def update(*, policy: Mapping[str, object], factories: Mapping[str, object], observer: object = UNSET) -> None:

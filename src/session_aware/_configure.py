@@ -75,7 +75,7 @@ def configure(
         "resolve_commit": resolve_commit,
     }
     _configuration.update(policy=policy, factories=factories, observer=observer)
-    if _plan.looks_at_given(_configuration.current().policy):
+    if _plan.looks_at_given(_configuration.settings.policy):
         _lane.ask_always()
 
 

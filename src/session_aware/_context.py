@@ -189,7 +189,7 @@ class _SessionBlock:
         if self._unit is not None:
             msg = f"{self._name}: it is open already. Write another 'auto_session_ctx(...)' for a block inside the block."
             raise SessionAwareError(msg)
-        policy = merge(self._policy, _configuration.current().policy)
+        policy = merge(self._policy, _configuration.settings.policy)
         chosen = plan(policy, is_given=self._given is not None, name=self._name)
         read_only = policy.read_only is True
         factory = None

@@ -186,7 +186,7 @@ def _policy(dispatcher: Dispatcher, cls: type | None) -> dict[str, tuple[object,
     """Merge as a call does, and keep who said what."""
     said: list[tuple[str, SessionPolicy]] = [("method" if cls else "function", dispatcher.settings.policy)]
     said += [(f"class {base.__qualname__}", vars(base).get(OWN_POLICY, NO_POLICY)) for base in (cls.__mro__ if cls else ())]
-    said.append(("configure", _configuration.current().policy))
+    said.append(("configure", _configuration.settings.policy))
     found: dict[str, tuple[object, str]] = {}
     for field in dataclasses.fields(SessionPolicy):
         for source, policy in said:

@@ -75,7 +75,7 @@ def find(own: Mapping[str, object], target: object, is_async: bool, read_only: b
     keyword, factory = (
         (_named(own, keywords) if own else None)
         or _on_target(target, keywords)
-        or _named(_configuration.current().factories, keywords)
+        or _named(_configuration.settings.factories, keywords)
         or (keywords[-1], None)
     )
     if factory is None:

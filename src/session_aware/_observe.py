@@ -60,7 +60,7 @@ def report(name: str, outcome: Outcome, started: float | None, error: BaseExcept
         return
     record = UnitRecord(name=name, outcome=outcome, attempts=attempts, seconds=time.perf_counter() - started, error=error)
     logger.debug("%s: %s, attempts %d, %.6f s", record.name, record.outcome, record.attempts, record.seconds)
-    observer: Callable[[UnitRecord], object] | None = _configuration.current().observer
+    observer: Callable[[UnitRecord], object] | None = _configuration.settings.observer
     if observer is None:
         return
     try:

@@ -172,7 +172,7 @@ def wrap(
     if _plan.looks_at_given(settings.policy):
         return wrapper
     inner = function.__func__ if isinstance(function, staticmethod | classmethod) else function
-    is_planned = _plan.looks_at_given(_configuration.current().policy)
+    is_planned = _plan.looks_at_given(_configuration.settings.policy)
     lane = _lane.lane(inner, declaration.kind, binding, wrapper, is_planned=is_planned)
     if lane is None:
         return wrapper

@@ -13,13 +13,13 @@ MAKER = sessionmaker()
 
 
 def test_nothing_is_configured_at_first() -> None:
-    assert _configuration.current() is NO_SETTINGS
+    assert _configuration.settings is NO_SETTINGS
 
 
 def test_what_is_not_named_stays_as_it_was() -> None:
     configure(session_factory=MAKER, propagation=Propagation.NESTED)
     configure(read_only=True)
-    settings = _configuration.current()
+    settings = _configuration.settings
     assert settings.policy == SessionPolicy(propagation=Propagation.NESTED, read_only=True)
     assert dict(settings.factories) == {"session_factory": MAKER}
 
@@ -27,16 +27,16 @@ def test_what_is_not_named_stays_as_it_was() -> None:
 def test_explicit_none_takes_a_setting_back() -> None:
     configure(session_factory=MAKER, propagation=Propagation.NESTED, read_only=True, isolation_level="SERIALIZABLE")
     configure(session_factory=None, propagation=None, isolation_level=None)
-    settings = _configuration.current()
+    settings = _configuration.settings
     assert settings.policy == SessionPolicy(read_only=True)
     assert dict(settings.factories) == {}
 
 
 def test_call_without_arguments_changes_nothing() -> None:
     configure(session_factory=MAKER)
-    before = _configuration.current()
+    before = _configuration.settings
     configure()
-    assert _configuration.current() == before
+    assert _configuration.settings == before
 
 
 def test_each_factory_has_its_keyword() -> None:
@@ -44,7 +44,7 @@ def test_each_factory_has_its_keyword() -> None:
     configure(
         session_factory=MAKER, read_session_factory=MAKER, async_session_factory=other, async_read_session_factory=other
     )
-    assert dict(_configuration.current().factories) == {
+    assert dict(_configuration.settings.factories) == {
         "session_factory": MAKER,
         "read_session_factory": MAKER,
         "async_session_factory": other,
@@ -56,17 +56,17 @@ def test_refused_factory_changes_nothing() -> None:
     configure(session_factory=MAKER)
     with pytest.raises(SessionFactoryError):
         configure(read_only=True, session_factory=async_sessionmaker())  # type: ignore[arg-type] # this is the point
-    assert _configuration.current().policy == SessionPolicy()
-    assert dict(_configuration.current().factories) == {"session_factory": MAKER}
+    assert _configuration.settings.policy == SessionPolicy()
+    assert dict(_configuration.settings.factories) == {"session_factory": MAKER}
 
 
 def test_refused_policy_changes_nothing() -> None:
     with pytest.raises(ValueError, match="leaves no transaction"):
         configure(session_factory=MAKER, isolation_level="AUTOCOMMIT")
-    assert _configuration.current() is NO_SETTINGS
+    assert _configuration.settings is NO_SETTINGS
 
 
 def test_configured_factories_cannot_be_changed_in_place() -> None:
     configure(session_factory=MAKER)
     with pytest.raises(TypeError):
-        _configuration.current().factories["session_factory"] = None  # type: ignore[index] # this is the point
+        _configuration.settings.factories["session_factory"] = None  # type: ignore[index] # this is the point

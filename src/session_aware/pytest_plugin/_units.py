@@ -74,7 +74,7 @@ def assert_units(
     """
     __tracebackhide__ = True
     units = Units()
-    before = _configuration.current().observer
+    before = _configuration.settings.observer
 
     def observe(record: UnitRecord) -> None:
         units.records.append(record)
