@@ -310,9 +310,10 @@ def test_a_galera_cluster_survives_the_loss_of_one_node_and_refuses_without_quor
         homes = [node.home for node in cluster.nodes]
         first.execute("CREATE TABLE t (n int PRIMARY KEY); INSERT INTO t VALUES (1)")
         third.kill()
-        second.execute("SET wsrep_sync_wait = 15; INSERT INTO t VALUES (2)")  # after what the first one did
+        second.wait_for_rows("SELECT n FROM t", [("1",)])
+        second.execute("INSERT INTO t VALUES (2)")
         third.start()
-        assert third.execute("SET wsrep_sync_wait = 15; SELECT n FROM t ORDER BY n") == [("1",), ("2",)]
+        third.wait_for_rows("SELECT n FROM t ORDER BY n", [("1",), ("2",)])
         assert [listening(node.pid) for node in cluster.nodes] == [{"0100007F"}] * 3
         second.kill()
         third.kill()

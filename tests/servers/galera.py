@@ -92,6 +92,22 @@ class Node(MariaDB):
         """
         self._running().wait_until(lambda: self.status(name) == value, seconds=seconds, what=f"at {name} = {value}")
 
+    def wait_for_rows(self, sql: str, rows: list[tuple[str, ...]], *, seconds: float = 60.0) -> None:
+        """Wait until a query gives these rows: a node applies what another one has committed a moment later.
+
+        ``wsrep_sync_wait`` is not enough while the cluster changes: a new table was unknown then in one run of many.
+
+        Raises:
+            ServerError: It does not after these seconds.
+        """
+        self._running().wait_until(lambda: self._gives(sql, rows), seconds=seconds, what=f"giving {rows} for {sql}")
+
+    def _gives(self, sql: str, rows: list[tuple[str, ...]]) -> bool:
+        try:
+            return self.execute(sql) == rows
+        except ServerError:
+            return False
+
     def _create_data(self) -> None:
         if self._is_founding:
             super()._create_data()
