@@ -146,7 +146,9 @@ def seconds(folder: Path, kind: str) -> float:
 
 def instructions(folder: Path, kind: str) -> float:
     """Return how many billions of instructions a run takes, in all its threads: mypy parses in some of its own."""
-    printed = _run(folder, kind, "valgrind", "--tool=exp-bbv", "--instr-count-only=yes", "--bb-out-file=/dev/null")
+    printed = _run(
+        folder, kind, "valgrind", "--tool=exp-bbv", "--instr-count-only=yes", f"--bb-out-file={folder / f'{kind}.bb'}"
+    )
     return sum(map(int, _TOTAL.findall(printed))) / 1e9
 
 
