@@ -112,6 +112,7 @@ def main(module: str, library: str, meter: str, *names: str) -> None:
     is_counted = meter == "instructions"
     layout = int(os.environ.get("LAYOUT", "0"))
     moved = [bytes(size) for size in range(0, 480, 16) for _ in range(61 * layout)]  # what comes later lies elsewhere
+    moved += [getattr(type("Moved", (), {}), "name", b"") for _ in range(97 * layout)]  # and its types have other numbers
     results = [_import(library, is_counted=is_counted)]
     cases = list(_cases(module, names))
     nothing = import_module("tests.benchmarks._case").NOTHING

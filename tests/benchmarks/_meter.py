@@ -20,7 +20,7 @@ Costs: TypeAlias = dict[tuple[str, str], float]
 """(case, subject) -> instructions, or seconds, of one call; of a memory case bytes."""
 
 _ROUNDS = 3
-_LAYOUTS = 4
+_LAYOUTS = 8
 _ROOT = Path(__file__).parents[2]
 _NO_LIBRARY = "os"
 
