@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.util import await_only
 
+from session_aware._plan import OPEN
 from session_aware._request import refuse_other_result, refuse_other_session
 from session_aware._shield import shielded
 from session_aware._signature import Kind
-from session_aware._unit import new_unit
 from session_aware.exceptions import CommitOutcomeUnknown
 
 if TYPE_CHECKING:
@@ -28,11 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["DRIVERS", "RETRYING", "enter", "leave"]
 
 
-def acquire(request: Request) -> AsyncSession:
+def acquire(request: Request, source: Any) -> AsyncSession:  # noqa: ANN401 - told apart here
     """Return the given session, or a new one from the factory."""
-    session = request.given if request.factory is None else request.factory()
-    if request.factory is None and isinstance(session, async_scoped_session):
-        session = session()
+    session: object = source() if request.plan is OPEN or isinstance(source, async_scoped_session) else source
     if not isinstance(session, AsyncSession):
         refuse_other_session(request, session, "AsyncSession")
     return session
@@ -99,11 +97,11 @@ def _handle(session: AsyncSession) -> Handle:
     return _Awaited(session)
 
 
-async def enter(unit: Unit, request: Request) -> AsyncSession:
+async def enter(unit: Unit, request: Request, source: object) -> AsyncSession:
     """Begin a block: what ``auto_session_ctx`` does on entry."""
     session = None
     try:
-        session = acquire(request)
+        session = acquire(request, source)
         await begin(unit, session)
     except BaseException as error:
         await abort(unit, session, error)
@@ -126,13 +124,13 @@ async def leave(unit: Unit, session: AsyncSession, error: BaseException | None) 
 
 
 async def call(
-    request: Request, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+    request: Request, source: object, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> object:
     """Run a coroutine function as one unit."""
-    unit = new_unit(request)
+    unit = request.new_unit(request, source)
     session = None
     try:
-        session = acquire(request)
+        session = acquire(request, source)
         await begin(unit, session)
         with unit.marker:
             kwargs["session"] = session  # made for this call by wrapt, so nobody else has it
@@ -148,14 +146,14 @@ async def call(
 
 
 async def call_again(
-    request: Request, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+    request: Request, source: object, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> object:
     """Run a coroutine function as one unit, in several attempts if need be."""
     from session_aware._retry import Attempts  # noqa: PLC0415 - needs tenacity, which is an extra
 
     attempts = Attempts(request)
     try:
-        result: object = await attempts.asynchronous()(call, attempts.request, function, args, kwargs)
+        result: object = await attempts.asynchronous()(call, attempts.request, source, function, args, kwargs)
     except BaseException as error:
         attempts.failed(error)
         raise
@@ -164,13 +162,13 @@ async def call_again(
 
 
 async def generate(
-    request: Request, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+    request: Request, source: object, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> AsyncGenerator[object, object]:
     """Run an async generator as one unit, from its first item to its end; between items nothing of it is current."""
-    unit = new_unit(request)
+    unit = request.new_unit(request, source)
     session = None
     try:
-        session = acquire(request)
+        session = acquire(request, source)
         await begin(unit, session)
         items = function(*args, **{**kwargs, "session": session})
         if not isinstance(items, AsyncGenerator):
@@ -200,13 +198,13 @@ async def generate(
 
 @contextlib.asynccontextmanager
 async def hold(
-    request: Request, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+    request: Request, source: object, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> AsyncGenerator[object]:
     """Run an async context manager as one unit: the session stays open for the ``async with`` block."""
-    unit = new_unit(request)
+    unit = request.new_unit(request, source)
     session = None
     try:
-        session = acquire(request)
+        session = acquire(request, source)
         await begin(unit, session)
         with unit.marker:
             manager = function(*args, **{**kwargs, "session": session})

@@ -11,7 +11,7 @@ from session_aware._plan import Plan, plan
 from session_aware._policy import SessionPolicy, merge
 from session_aware._request import Request
 from session_aware._sentinel import is_given
-from session_aware._unit import new_unit
+from session_aware._unit import UNITS
 from session_aware.exceptions import SessionAwareError
 
 if TYPE_CHECKING:
@@ -185,17 +185,18 @@ class _SessionBlock:
         self._session: Any = None
         self._unit: Unit | None = None
 
-    def _request(self, *, is_async: bool) -> Request:
+    def _decided(self, *, is_async: bool) -> tuple[Request, object]:
+        """Return what is to be done, and the source of the session: the given one, or the factory."""
         if self._unit is not None:
             msg = f"{self._name}: it is open already. Write another 'auto_session_ctx(...)' for a block inside the block."
             raise SessionAwareError(msg)
         policy = merge(self._policy, _configuration.settings.policy)
         chosen = plan(policy, is_given=self._given is not None, name=self._name)
         read_only = policy.read_only is True
-        factory = None
+        source = self._given
         if chosen is Plan.OPEN:
-            factory = _factory.find(self._factories, None, is_async=is_async, read_only=read_only, name=self._name)
-        return Request(chosen, self._name, policy, self._given, factory, self._is_commit and not read_only, is_attempt=False)
+            source = _factory.find(self._factories, None, is_async=is_async, read_only=read_only, name=self._name)
+        return Request(chosen, UNITS[chosen], self._name, policy, commits=self._is_commit and not read_only), source
 
     def _opened(self, unit: Unit, session: object) -> object:
         self._unit = unit
@@ -211,18 +212,18 @@ class _SessionBlock:
         return unit, session
 
     def __enter__(self) -> object:
-        request = self._request(is_async=False)
-        unit = new_unit(request)
-        return self._opened(unit, _sync.enter(unit, request))
+        request, source = self._decided(is_async=False)
+        unit = request.new_unit(request, source)
+        return self._opened(unit, _sync.enter(unit, request, source))
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         unit, _ = self._closing()
         _sync.leave(unit, error)
 
     async def __aenter__(self) -> object:
-        request = self._request(is_async=True)
-        unit = new_unit(request)
-        return self._opened(unit, await _asynchronous().enter(unit, request))
+        request, source = self._decided(is_async=True)
+        unit = request.new_unit(request, source)
+        return self._opened(unit, await _asynchronous().enter(unit, request, source))
 
     async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         await _asynchronous().leave(*self._closing(), error)

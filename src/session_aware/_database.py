@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from session_aware._policy import SessionPolicy
 
-__all__ = ["PRETENDED_LEVEL_KEY", "connection_of", "isolation_level", "prepare"]
+__all__ = ["PRETENDED_LEVEL_KEY", "connection_of", "isolation_level", "needs_preparing", "prepare"]
 
 PRETENDED_LEVEL_KEY: Final = "session_aware.pretended_level"
 """In ``session.info`` where units run one after the other inside one transaction, as the pytest plugin makes them.
@@ -40,6 +40,11 @@ def isolation_level(session: Session) -> str:
     """Ask the database for the level of the session's transaction. It takes a connection if there is none yet."""
     pretended: str | None = session.info.get(PRETENDED_LEVEL_KEY)
     return session.connection().get_isolation_level() if pretended is None else pretended
+
+
+def needs_preparing(policy: SessionPolicy) -> bool:
+    """Say whether the policy has to be told to the database: that takes a connection before the body asks for one."""
+    return policy.read_only is True or policy.isolation_level is not None
 
 
 def prepare(session: Session, policy: SessionPolicy, *, name: str, is_begun: bool) -> Callable[[], None] | None:

@@ -68,7 +68,8 @@ def find(own: Mapping[str, object], target: object, is_async: bool, read_only: b
     """
     is_usual = not (own or _overrides or is_async or read_only)
     if is_usual and type(usual := getattr(target, "session_factory", None)) is sessionmaker:
-        return cast("Callable[[], object]", usual)
+        made: Callable[[], object] = usual
+        return made
     if _overrides and (override := _overridden(target, is_async=is_async)) is not None:
         return override
     keywords = SOUGHT[is_async, read_only]

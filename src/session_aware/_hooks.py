@@ -43,11 +43,14 @@ class Owner(Protocol):
     name: str
     session: Session
     is_ending: bool
-    is_read_only: bool
-    is_suspended: bool
     outcome: Outcome
     failed: list[FailedStatement]
     begun: Begun
+
+    @property
+    def is_read_only(self) -> bool: ...
+    @property
+    def is_suspended(self) -> bool: ...
 
 
 class FailedStatement:

@@ -23,7 +23,7 @@ class Savepoint:
     __slots__ = ("_request", "_savepoint", "_session")
     marker = NO_MARKER
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, _given: object) -> None:
         self._request = request
         self._savepoint: SessionTransaction | None = None
 
@@ -77,7 +77,7 @@ class Joined:
     __slots__ = ("_request",)
     marker = NO_MARKER
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, _given: object) -> None:
         self._request = request
 
     def doubt(self, _cause: BaseException) -> None:

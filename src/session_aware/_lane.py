@@ -60,7 +60,7 @@ class Binding(enum.Enum):
     """How the wrapper behind a lane is bound: the value is the text that asks it."""
 
     FUNCTION = "{ask}({all})"
-    INSTANCE = "{ask}({first}, {rest})"  # unbound: to bind wrapt's wrapper costs as much as all that it does then
+    INSTANCE = "{ask}({first}, {rest})"  # not bound to the object: that costs as much as all that wrapt does then
     CLASS = "{ask}(None, {first})({rest})"
     OWNER = "{ask}(None, {owner})({all})"  # a static method that is passed the class it was reached through
 
@@ -99,6 +99,7 @@ _numbers: Final = itertools.count()
 _lock: Final = Lock()
 _planned: WeakKeyDictionary[object, CellType] = WeakKeyDictionary()
 _NEW_SESSION: Final = CellType(NEW)
+_NOBODY: Final = type("Nobody", (), {})  # bound to it wrapt passes a call on; unbound it looks for __self__ first, in vain
 _COPIED: Final = ("__module__", "__qualname__", "__doc__", "__annotations__") + ("__type_params__",) * (
     sys.version_info >= (3, 12)
 )
@@ -123,8 +124,9 @@ def lane(function: object, kind: Kind, binding: Binding, wrapper: Any, *, is_pla
     if not IS_ON or not isinstance(function, FunctionType) or (shape := _shape(function, kind, binding)) is None:
         return None
     template = _templates.get(shape) or _compiled(shape)
+    ask = wrapper if binding is Binding.FUNCTION else wrapper.__get__
     cells = {
-        "ask": CellType(wrapper if binding in {Binding.FUNCTION, Binding.INSTANCE} else wrapper.__get__),
+        "ask": CellType(ask(None, _NOBODY) if binding is Binding.INSTANCE else ask),
         "method": CellType(function),
         "new_session": _NEW_SESSION,
         "planned": CellType(is_planned),
@@ -174,8 +176,7 @@ def _dress(made: FunctionType, function: FunctionType, wrapper: object, binding:
         made.__kwdefaults__ = {**(function.__kwdefaults__ or {}), "session": NEW}
     for name in _COPIED:
         setattr(made, name, getattr(function, name))
-    made.__dict__.update(function.__dict__)
-    made.__dict__.update({_WRAPPER: wrapper, "__wrapped__": function})
+    made.__dict__.update({**function.__dict__, _WRAPPER: wrapper, "__wrapped__": function})
     if sys.version_info >= (3, 12) and inspect.iscoroutinefunction(function):
         inspect.markcoroutinefunction(made)
     if binding is Binding.OWNER:  # the bound method drops the owner, so the signature has to have it

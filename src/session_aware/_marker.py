@@ -20,7 +20,7 @@ from session_aware.exceptions import NestedSessionWarning
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["LANE_FILE", "NO_MARKER", "Marker", "NoMarker", "warn_if_nested"]
+__all__ = ["LANE_FILE", "NO_MARKER", "Marker", "NoMarker"]
 
 LANE_FILE: Final = "<session_aware lane"
 """How the file name of a generated function starts."""
@@ -50,7 +50,10 @@ class Marker:
     _place: _Place  # both from __enter__ on
     _before: Marker | None
 
-    def __init__(self, name: str, factory: object) -> None:
+    def __init__(self, name: str, factory: object, is_new_meant: bool = False) -> None:  # noqa: FBT001, FBT002 - runs at each call
+        place = _current.get()
+        if place is not None and place.marker is not None and not is_new_meant:
+            _warn_if_nested(place, place.marker, name, factory)
         self.name = name
         self.factory = factory
         self.is_active = True
@@ -93,11 +96,8 @@ def _task() -> int:
     return 0 if _running_loop() is None else id(asyncio.current_task())
 
 
-def warn_if_nested(name: str, factory: object) -> None:
+def _warn_if_nested(place: _Place, outer: Marker, name: str, factory: object) -> None:
     """Warn when a unit on ``factory`` is about to start inside the body of another one on the same factory."""
-    place = _current.get()
-    if place is None or (outer := place.marker) is None:
-        return
     # Equal, not identical: a factory that is a method is bound anew each time it is looked up.
     if outer.factory != factory or not outer.is_active:
         return

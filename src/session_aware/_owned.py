@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy.exc import InvalidRequestError
 
 from session_aware import _database, _faults, _hooks, _observe, _outcome, _ownership
-from session_aware._marker import Marker, warn_if_nested
-from session_aware._policy import Propagation
+from session_aware._marker import Marker
+from session_aware._policy import NO_POLICY, Propagation
 from session_aware._request import DEFERRED, refuse_deferred
-from session_aware.exceptions import (
-    CommitOutcomeUnknown,
-    SessionFactoryError,
-)
+from session_aware.exceptions import CommitOutcomeUnknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Owned"]
 
+_REQUIRES_NEW: Final = Propagation.REQUIRES_NEW  # see _plan.OPEN
 _NOT_CLOSED: Final = "%s: %s, but its session could not be closed; its connection was invalidated"
 
 _AND_UNDONE: Final = ", and the database rolls back what it had begun"
@@ -39,8 +37,6 @@ class Owned:
     Attributes:
         name: Qualified name of the callable.
         session: The (synchronous) session, from ``begin`` on.
-        is_read_only: Whether a flush of changes is refused.
-        is_suspended: Whether the garbage collector may find it in the middle of its work.
         is_ending: Whether the library itself commits now, or the unit is over.
         outcome: What is known of the unit.
         is_over: Whether nothing is left for ``abort`` to clean up.
@@ -51,7 +47,6 @@ class Owned:
     __slots__ = (
         "_handle",
         "_is_released",
-        "_is_set_up",
         "_request",
         "_restore",
         "_started",
@@ -60,8 +55,6 @@ class Owned:
         "failed",
         "is_ending",
         "is_over",
-        "is_read_only",
-        "is_suspended",
         "marker",
         "name",
         "outcome",
@@ -72,16 +65,10 @@ class Owned:
     _handle: Handle
     _transaction: SessionTransaction
 
-    def __init__(self, request: Request) -> None:
-        name, policy, factory = request.name, request.policy, request.factory
-        if policy.propagation is not Propagation.REQUIRES_NEW:
-            warn_if_nested(name, factory)
-        self.name = name
+    def __init__(self, request: Request, factory: object) -> None:
+        self.name = name = request.name
+        self.marker = Marker(name, factory, request.policy.propagation is _REQUIRES_NEW)
         self._request = request
-        self.is_read_only = policy.read_only is True
-        # The policy has to be told to the database, which takes a connection before the body asks for one.
-        self._is_set_up = self.is_read_only or policy.isolation_level is not None
-        self.is_suspended = request.is_suspended
         self.is_ending = False
         self.outcome: _observe.Outcome = "rolled back"  # until COMMIT is sent
         self.begun: _hooks.Begun = {}
@@ -89,8 +76,17 @@ class Owned:
         self._is_released = False
         self.is_over = True  # until there is a session to clean up
         self.failed: list[_hooks.FailedStatement] = []
-        self.marker = Marker(name, factory)
         self._restore: Callable[[], None] | None = None
+
+    @property
+    def is_read_only(self) -> bool:
+        """Say whether a flush of changes is refused."""
+        return self._request.policy.read_only is True
+
+    @property
+    def is_suspended(self) -> bool:
+        """Say whether the garbage collector may find it in the middle of its work."""
+        return self._request.is_suspended
 
     @property
     def is_committed(self) -> bool:
@@ -99,32 +95,34 @@ class Owned:
 
     def needs_io_to_begin(self, session: Session) -> bool:
         """Say whether ``begin`` talks to the database; an ordinary begin only marks the session."""
-        return session.in_transaction() or self._is_set_up
+        return session.in_transaction() or _database.needs_preparing(self._request.policy)
 
     def begin(self, session: Session, handle: Handle) -> None:
         """Take the new session over and begin, unless the factory already has."""
         info = session.info
         if (other := info.get(_hooks.INFO_KEY)) is not None:
-            msg = (
-                f"{self.name}: the session factory returned a session that {other.name} is using. Each call needs a session "
-                "of its own. Write 'session_factory=sessionmaker(engine)', not a function that returns a shared session."
-            )
-            raise SessionFactoryError(msg)
+            _ownership.refuse_shared(self.name, other.name)
         self.session = session
         self._handle = handle
         self.is_over = False
         info[_hooks.INFO_KEY] = self
         # It is closed right after the commit: expiry could only turn what the body returns into DetachedInstanceError.
         session.expire_on_commit = False
-        transaction = session.get_transaction()
-        is_begun = transaction is not None
-        if is_begun and (connection := _database.connection_of(session)) is not None:
-            _hooks.watch(connection, self)
-        self._transaction = session.begin() if transaction is None else transaction
-        if self.is_read_only:
-            _hooks.refuse_flushes(session)
-        if self._is_set_up:
-            self._restore = _database.prepare(session, self._request.policy, name=self.name, is_begun=is_begun)
+        is_begun = False
+        try:
+            self._transaction = session.begin()
+        except InvalidRequestError:  # by far the fewest, and to ask before would cost all the others a call
+            if (transaction := session.get_transaction()) is None:
+                raise
+            is_begun = True
+            self._transaction = transaction
+            if (connection := _database.connection_of(session)) is not None:
+                _hooks.watch(connection, self)
+        policy = self._request.policy
+        if policy is not NO_POLICY and _database.needs_preparing(policy):
+            if self.is_read_only:
+                _hooks.refuse_flushes(session)
+            self._restore = _database.prepare(session, policy, name=self.name, is_begun=is_begun)
 
     def end(self, result: object) -> None:
         """Commit, or roll a dry run and a read-only unit back with its objects kept readable; then close.
@@ -137,7 +135,10 @@ class Owned:
         """
         if type(result) in DEFERRED:
             refuse_deferred(result, self.name)
-        _ownership.check(self.session, self._transaction, self.begun, self.name)
+        if self.session.get_transaction() is not self._transaction:
+            _ownership.refuse_ended(self.name)
+        if self.begun:
+            _ownership.check_connections(self.session, self.begun, self.name)
         if self.failed and not self.is_read_only:  # which has nothing to lose
             _ownership.refuse_poisoned(self.failed[0].error, name=self.name)
         # From here on it cleans up itself: its task may be given up in the middle, and then nobody else can.

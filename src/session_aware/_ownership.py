@@ -4,32 +4,52 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from session_aware.exceptions import PoisonedTransactionError, SessionOwnershipError
+from session_aware.exceptions import PoisonedTransactionError, SessionFactoryError, SessionOwnershipError
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session, SessionTransaction
+    from sqlalchemy.orm import Session
 
     from session_aware._hooks import Begun
 
-__all__ = ["check", "refuse_poisoned"]
+__all__ = ["check_connections", "refuse_ended", "refuse_poisoned", "refuse_shared"]
 
 
-def check(session: Session, transaction: SessionTransaction, begun: Begun, name: str) -> None:
-    """Refuse a transaction that the body ended, also behind the session's back.
+def refuse_shared(name: str, other: str) -> NoReturn:
+    """Refuse a session from the factory that another unit is using.
+
+    Raises:
+        SessionFactoryError: Always.
+    """
+    msg = (
+        f"{name}: the session factory returned a session that {other} is using. Each call needs a session of its own. Write "
+        "'session_factory=sessionmaker(engine)', not a function that returns a shared session."
+    )
+    raise SessionFactoryError(msg)
+
+
+def refuse_ended(name: str) -> NoReturn:
+    """Refuse a transaction that the body ended.
+
+    Raises:
+        SessionOwnershipError: Always.
+    """
+    msg = (
+        f"{name}: the body ended the transaction that the library had opened for it, with rollback() or close(), "
+        "so its work is gone and nothing was committed. Raise an exception to roll back; for a part that may fail write "
+        "'with session.begin_nested():'."
+    )
+    raise SessionOwnershipError(msg)
+
+
+def check_connections(session: Session, begun: Begun, name: str) -> None:
+    """Refuse a transaction that the body ended behind the session's back.
 
     One that a failed flush ended is left to SQLAlchemy, which reports it at the next statement.
 
     Raises:
-        SessionOwnershipError: The transaction is over.
+        SessionOwnershipError: The transaction of one of the connections is over.
     """
-    if session.get_transaction() is not transaction:
-        msg = (
-            f"{name}: the body ended the transaction that the library had opened for it, with rollback() or close(), "
-            "so its work is gone and nothing was committed. Raise an exception to roll back; for a part that may fail write "
-            "'with session.begin_nested():'."
-        )
-        raise SessionOwnershipError(msg)
-    for connection, (root, _) in begun.items() if begun else ():
+    for connection, (root, _) in begun.items():
         if root is not None and not root.is_active and not connection.invalidated and session.is_active:
             _refuse_ended_connection(name)
 

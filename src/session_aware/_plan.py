@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from session_aware._policy import Propagation
 from session_aware.exceptions import PolicyConflictError, PropagationError
@@ -11,7 +11,7 @@ from session_aware.exceptions import PolicyConflictError, PropagationError
 if TYPE_CHECKING:
     from session_aware._policy import SessionPolicy
 
-__all__ = ["Plan", "check_isolation_level", "looks_at_given", "plan"]
+__all__ = ["JOIN", "OPEN", "Plan", "check_isolation_level", "looks_at_given", "plan"]
 
 
 class Plan(enum.Enum):
@@ -21,6 +21,11 @@ class Plan(enum.Enum):
     VERIFIED_JOIN = "the same, after the given transaction's isolation level was checked"
     SAVEPOINT = "run the body in a SAVEPOINT of the given session, its isolation level checked"
     OPEN = "own: open, begin, commit or roll back, close"
+
+
+# For what runs at each call: before Python 3.12 a member costs a call when it is looked up on its class.
+JOIN: Final = Plan.JOIN
+OPEN: Final = Plan.OPEN
 
 
 def plan(policy: SessionPolicy, is_given: bool, name: str) -> Plan:  # noqa: FBT001 - runs at each call

@@ -1,4 +1,4 @@
-"""One call as it was decided, and the shape that everything which carries it out has."""
+"""A call as it was decided, and the shape that everything which carries it out has."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
+from session_aware._plan import Plan
 from session_aware.exceptions import SessionAwareError, SessionFactoryError, SessionParameterError
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from session_aware._marker import Marker, NoMarker
-    from session_aware._plan import Plan
     from session_aware._policy import SessionPolicy
     from session_aware.exceptions import CommitOutcomeUnknown
 
@@ -26,16 +26,18 @@ DEFERRED: Final = frozenset({AsyncGeneratorType, CoroutineType, GeneratorType})
 
 @dataclass(slots=True, eq=False, repr=False)
 class Request:
-    """One call as it was decided: the plan, and all that was looked up for it. It may be carried out again."""
+    """One kind of call as it was decided: what the policies make of it. Calls share it, at the same time too.
+
+    Beside it goes the source of the call's session: the given one, or with ``OPEN`` the factory.
+    """
 
     plan: Plan
+    new_unit: Callable[[Request, object], Unit]
     name: str
     policy: SessionPolicy
-    given: object
-    factory: Callable[[], object] | None
     commits: bool
-    is_attempt: bool = False  # one of several: whoever makes them reports the unit
     is_suspended: bool = False  # between its items, where the garbage collector may find it
+    is_attempt: bool = False  # one of several: whoever makes them reports the unit
 
 
 class Handle(Protocol):
@@ -90,7 +92,7 @@ def refuse_other_session(request: Request, session: object, wanted: str) -> NoRe
     """Report a session that is not of the kind the callable needs."""
     found = type(session).__name__
     article = "an" if wanted == "AsyncSession" else "a"
-    if request.factory is None:
+    if request.plan is not Plan.OPEN:
         msg = f"{request.name}: it needs {article} {wanted}, but 'session' is of type {found}. Write 'session=' with one."
         raise SessionParameterError(msg)
     keyword, maker = ("session_factory", "sessionmaker(engine)")

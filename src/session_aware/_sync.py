@@ -8,14 +8,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy.orm import Session, scoped_session
 
+from session_aware._plan import OPEN
 from session_aware._request import refuse_other_result, refuse_other_session
 from session_aware._signature import Kind
-from session_aware._unit import new_unit
 
 if TYPE_CHECKING:
     from session_aware._marker import Marker, NoMarker
@@ -24,21 +23,18 @@ if TYPE_CHECKING:
 __all__ = ["DRIVERS", "RETRYING", "enter", "leave"]
 
 
-def acquire(request: Request) -> Session:
+def acquire(request: Request, source: Any) -> Session:  # noqa: ANN401 - told apart here
     """Return the given session, or a new one from the factory."""
-    if request.factory is not None:
-        session = request.factory()
-    elif isinstance(session := request.given, scoped_session):
-        session = session()
+    session: object = source() if request.plan is OPEN or isinstance(source, scoped_session) else source
     if not isinstance(session, Session):
         refuse_other_session(request, session, "Session")
     return session
 
 
-def enter(unit: Unit, request: Request) -> Session:
+def enter(unit: Unit, request: Request, source: object) -> Session:
     """Begin a block: what ``auto_session_ctx`` does on entry."""
     try:
-        session = acquire(request)
+        session = acquire(request, source)
         unit.begin(session, session)
     except BaseException as error:
         unit.abort(error)
@@ -60,11 +56,13 @@ def leave(unit: Unit, error: BaseException | None) -> None:
         raise
 
 
-def call(request: Request, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+def call(
+    request: Request, source: object, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+) -> object:
     """Run a plain function as one unit."""
-    unit = new_unit(request)
+    unit = request.new_unit(request, source)
     try:
-        session = acquire(request)
+        session = acquire(request, source)
         unit.begin(session, session)
         kwargs["session"] = session  # made for this call by wrapt, so nobody else has it
         marker = unit.marker
@@ -81,14 +79,14 @@ def call(request: Request, function: Callable[..., object], args: tuple[object, 
 
 
 def call_again(
-    request: Request, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+    request: Request, source: object, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> object:
     """Run a plain function as one unit, in several attempts if need be."""
     from session_aware._retry import Attempts  # noqa: PLC0415 - needs tenacity, which is an extra
 
     attempts = Attempts(request)
     try:
-        result = attempts.sync()(call, attempts.request, function, args, kwargs)
+        result = attempts.sync()(call, attempts.request, source, function, args, kwargs)
     except BaseException as error:
         attempts.failed(error)
         raise
@@ -97,12 +95,12 @@ def call_again(
 
 
 def generate(
-    request: Request, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+    request: Request, source: object, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> Generator[object, object, object]:
     """Run a generator as one unit, from its first ``next`` to its end; between items nothing of it is current."""
-    unit = new_unit(replace(request, is_suspended=True))
+    unit = request.new_unit(request, source)
     try:
-        session = acquire(request)
+        session = acquire(request, source)
         unit.begin(session, session)
         items = function(*args, **{**kwargs, "session": session})
         if not isinstance(items, Generator):
@@ -146,12 +144,12 @@ class _Stretches:
 
 @contextlib.contextmanager
 def hold(
-    request: Request, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+    request: Request, source: object, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> Generator[object]:
     """Run a context manager as one unit: the session stays open for the ``with`` block."""
-    unit = new_unit(replace(request, is_suspended=True))
+    unit = request.new_unit(request, source)
     try:
-        session = acquire(request)
+        session = acquire(request, source)
         unit.begin(session, session)
         with unit.marker:
             manager = function(*args, **{**kwargs, "session": session})

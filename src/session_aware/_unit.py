@@ -13,17 +13,12 @@ if TYPE_CHECKING:
 
     from session_aware._request import Request, Unit
 
-__all__ = ["new_unit"]
+__all__ = ["UNITS"]
 
-_UNITS: Final[dict[Plan, Callable[[Request], Unit]]] = {
+UNITS: Final[dict[Plan, Callable[[Request, object], Unit]]] = {
     Plan.JOIN: Joined,
-    Plan.SAVEPOINT: Savepoint,
     Plan.VERIFIED_JOIN: Joined,
+    Plan.SAVEPOINT: Savepoint,
+    Plan.OPEN: Owned,
 }
-
-
-def new_unit(request: Request) -> Unit:
-    """Return the unit that the plan asks for."""
-    if request.plan is Plan.OPEN:  # by far the most, and a member's hash is a Python call
-        return Owned(request)
-    return _UNITS[request.plan](request)
+"""The unit of each plan, made of the request and of the source of its session."""

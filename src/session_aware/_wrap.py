@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from functools import singledispatchmethod
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import wrapt
 
 from session_aware import _configuration, _factory, _lane, _plan, _signature, _sync
 from session_aware._lane import Binding, OwnerMethod
-from session_aware._plan import Plan
+from session_aware._plan import JOIN, OPEN
 from session_aware._policy import NO_POLICY, merge
 from session_aware._request import Request
 from session_aware._sentinel import NEW
+from session_aware._signature import Kind
+from session_aware._unit import UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from session_aware._policy import SessionPolicy, Settings
-    from session_aware._signature import Declaration, Kind
+    from session_aware._signature import Declaration
 
     _BoundFunctionWrapper = wrapt.BoundFunctionWrapper[..., Any]
     _FunctionWrapper = wrapt.FunctionWrapper[..., Any]
@@ -39,6 +42,8 @@ __all__ = [
     "wrap",
 ]
 
+Driver: TypeAlias = "Callable[..., object]"
+
 POLICY_ATTRIBUTE: Final = "__session_policy__"
 """Where a service class keeps its policy, merged with those of its bases."""
 
@@ -47,10 +52,13 @@ def _drivers(kind: Kind) -> Any:  # noqa: ANN401 - a module
     return import_module("session_aware._async") if kind.is_async else _sync  # async needs greenlet, which is an extra
 
 
+_NOT_DECIDED: Final = (None, None, Request(JOIN, UNITS[JOIN], "", NO_POLICY, commits=False), _sync.call)
+
+
 class Dispatcher:
     """What wrapt calls instead of the callable: look the policy and the factory up, plan, hand over to the driver."""
 
-    __slots__ = ("_driver", "_is_async", "_memo", "binding", "declaration", "home", "settings", "takes_self")
+    __slots__ = ("_decided", "_is_async", "binding", "declaration", "home", "settings", "takes_self")
 
     def __init__(self, declaration: Declaration, settings: Settings, binding: Binding) -> None:
         self.binding = binding
@@ -58,50 +66,49 @@ class Dispatcher:
         self.home: type | None = None  # the service that has it beneath another decorator, which calls it as a function
         self.takes_self = binding is Binding.INSTANCE  # called as a function, as its lane does, it finds the object there
         self.settings = settings
-        self._driver: Callable[..., object] | None = None
         self._is_async = declaration.kind.is_async
-        self._memo: tuple[object, object, SessionPolicy] = (None, None, NO_POLICY)
+        # Without a session and with one: the policies of the class and of ``configure``, and what they make of a call.
+        self._decided: list[tuple[SessionPolicy | None, SessionPolicy | None, Request, Driver]] = [_NOT_DECIDED] * 2
 
     def dispatch(
         self, wrapped: Callable[..., object], target: object, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> object:
         """Carry a call out; wrapt calls this."""
-        given = kwargs.get("session")
-        declaration = self.declaration
+        source = kwargs.get("session")
+        is_given = source is not None and source is not NEW
         if target is None:
             target = args[0] if self.takes_self and args else self.home
-        policy = self.policy(target)
-        chosen = _plan.plan(policy, given is not None and given is not NEW, declaration.name)
-        if chosen is Plan.JOIN:
-            return wrapped(*args, **kwargs)
-        factory = None
-        if chosen is Plan.OPEN:
-            given = None
-            factory = _factory.find(
-                self.settings.factories, target, self._is_async, policy.read_only is True, declaration.name
-            )
-        commits = policy.read_only is not True and (
-            declaration.is_commit is None or bool(kwargs.get("is_commit", declaration.is_commit))
-        )
-        request = Request(chosen, declaration.name, policy, given, factory, commits, False, False)  # noqa: FBT003 - runs at each call
-        if policy.retry is not None and chosen is Plan.OPEN:
-            return _drivers(declaration.kind).RETRYING[declaration.kind](request, wrapped, args, kwargs)
-        driver = self._driver
-        if driver is None:
-            driver = self._driver = cast("Callable[..., object]", _drivers(declaration.kind).DRIVERS[declaration.kind])
-        return driver(request, wrapped, args, kwargs)
-
-    def policy(self, target: object) -> SessionPolicy:
-        """Merge what the method, the class through which it was reached, and ``configure`` say."""
-        owner = target if isinstance(target, type) else type(target)
-        of_class = getattr(owner, POLICY_ATTRIBUTE, NO_POLICY)
+        of_class = getattr(target if isinstance(target, type) else type(target), POLICY_ATTRIBUTE, NO_POLICY)
         configured = _configuration.settings.policy
-        known_class, known_configured, known = self._memo  # one read, one assignment: safe between threads without a lock
-        if known_class is of_class and known_configured is configured:
-            return known
-        merged = merge(self.settings.policy, of_class, configured)
-        self._memo = (of_class, configured, merged)
-        return merged
+        # One read, one assignment: safe between threads without a lock.
+        known_class, known_configured, request, driver = self._decided[is_given]
+        if known_class is not of_class or known_configured is not configured:
+            request, driver = self._decide(of_class, configured, is_given=is_given)
+            self._decided[is_given] = of_class, configured, request, driver
+        if request.plan is JOIN:
+            return wrapped(*args, **kwargs)
+        if not is_given:
+            own = self.settings.factories
+            source = _factory.find(own, target, self._is_async, request.policy.read_only is True, request.name)
+        if self.declaration.is_commit is not None and "is_commit" in kwargs:
+            commits = request.policy.read_only is not True and bool(kwargs["is_commit"])
+            request = dataclasses.replace(request, commits=commits)
+        return driver(request, source, wrapped, args, kwargs)
+
+    def _decide(self, of_class: SessionPolicy, configured: SessionPolicy, *, is_given: bool) -> tuple[Request, Driver]:
+        declaration = self.declaration
+        kind = declaration.kind
+        policy = merge(self.settings.policy, of_class, configured)
+        chosen = _plan.plan(policy, is_given=is_given, name=declaration.name)
+        commits = policy.read_only is not True and declaration.is_commit is not False
+        is_suspended = kind in {Kind.GENERATOR, Kind.CONTEXT}
+        request = Request(chosen, UNITS[chosen], declaration.name, policy, commits=commits, is_suspended=is_suspended)
+        drivers = _drivers(kind).RETRYING if policy.retry is not None and chosen is OPEN else _drivers(kind).DRIVERS
+        return request, drivers[kind]
+
+    def policy(self, owner: type | None) -> SessionPolicy:
+        """Merge what the method, the class through which it was reached, and ``configure`` say."""
+        return merge(self.settings.policy, getattr(owner, POLICY_ATTRIBUTE, NO_POLICY), _configuration.settings.policy)
 
 
 class BoundFunction(_BoundFunctionWrapper):

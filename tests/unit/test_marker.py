@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from session_aware import NestedSessionWarning
-from session_aware._marker import NO_MARKER, Marker, _current, warn_if_nested
+from session_aware._marker import NO_MARKER, Marker, _current
 
 
 def factory() -> None: ...
@@ -28,7 +28,7 @@ def current() -> Marker | None:
 def is_nested(of: object = factory) -> bool:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warn_if_nested("Accounts.inner", of)
+        Marker("Accounts.inner", of)
     return bool(caught)
 
 
@@ -171,8 +171,8 @@ def test_call_that_owns_nothing_leaves_no_mark() -> None:
 
 
 def test_warning_points_to_the_line_that_is_neither_ours_nor_plumbing() -> None:
-    plumbing: dict[str, Any] = {"__name__": "contextlib", "warn_if_nested": warn_if_nested, "factory": factory}
-    exec("def call():\n    warn_if_nested('Accounts.inner', factory)", plumbing)  # noqa: S102 - a frame of contextlib's
+    plumbing: dict[str, Any] = {"__name__": "contextlib", "Marker": Marker, "factory": factory}
+    exec("def call():\n    Marker('Accounts.inner', factory)", plumbing)  # noqa: S102 - a frame of contextlib's
     with Marker("Accounts.outer", factory), pytest.warns(NestedSessionWarning) as caught:
         plumbing["call"]()  # the line that is meant
     assert caught[0].filename == __file__
@@ -185,7 +185,7 @@ def test_warning_points_somewhere_even_if_there_is_nothing_but_plumbing() -> Non
     def run() -> None:
         with warnings.catch_warnings(record=True) as inside:
             warnings.simplefilter("always")
-            warn_if_nested("Accounts.inner", factory)
+            Marker("Accounts.inner", factory)
         caught.extend(inside)
 
     globals_of_plumbing = {"__name__": "wrapt", "run": run}
