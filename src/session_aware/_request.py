@@ -24,7 +24,7 @@ DEFERRED: Final = frozenset({AsyncGeneratorType, CoroutineType, GeneratorType})
 """What a body must not return un-run."""
 
 
-@dataclass(slots=True, eq=False, repr=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Request:
     """One kind of call as it was decided: what the policies make of it. Calls share it, at the same time too.
 

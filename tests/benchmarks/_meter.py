@@ -53,7 +53,7 @@ CHILDREN = (
     Child("session_aware", ("session-aware",), "session_aware._service", is_close=True),
     Child("closures", ("functools.wraps closure", "wrapt.decorator")),
     Child("sa_decor", ("sa-decor",), "sa_decor", "sa-decor"),
-    Child("oslo", ("oslo.db",), "oslo_db.sqlalchemy.enginefacade", "oslo.db"),
+    Child("oslo", ("oslo.db",), "oslo_db.sqlalchemy.enginefacade", "oslo.db", is_close=True),
     Child("fastapi", ("fastapi-transactional",), "fastapi_transactional", "fastapi-transactional"),
     Child("txbound", ("transactional-boundary",), "txbound", "transactional-boundary"),
     Child("spring", ("sqlalchemy-transactional",), "sqlalchemy_transactional.asyncio", "sqlalchemy-transactional"),
