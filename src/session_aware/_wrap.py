@@ -48,11 +48,13 @@ POLICY_ATTRIBUTE: Final = "__session_policy__"
 """Where a service class keeps its policy, merged with those of its bases."""
 
 
-def _drivers(kind: Kind) -> Any:  # noqa: ANN401 - a module
-    return import_module("session_aware._async") if kind.is_async else _sync  # async needs greenlet, which is an extra
+def _driver(kind: Kind, request: Request) -> Driver:
+    drivers: Any = import_module("session_aware._async") if kind.is_async else _sync  # greenlet, for async, is an extra
+    is_retried = request.policy.retry is not None and request.plan is OPEN
+    return cast("Driver", (drivers.RETRYING if is_retried else drivers.DRIVERS)[kind])
 
 
-_NOT_DECIDED: Final = (None, None, Request(JOIN, UNITS[JOIN], "", NO_POLICY, commits=False), _sync.call)
+_NOT_DECIDED: Final = (None, None, Request(JOIN, UNITS[JOIN], "", NO_POLICY, commits=False), None)
 
 
 class Dispatcher:
@@ -68,7 +70,7 @@ class Dispatcher:
         self.settings = settings
         self._is_async = declaration.kind.is_async
         # Without a session and with one: the policies of the class and of ``configure``, and what they make of a call.
-        self._decided: list[tuple[SessionPolicy | None, SessionPolicy | None, Request, Driver]] = [_NOT_DECIDED] * 2
+        self._decided: list[tuple[SessionPolicy | None, SessionPolicy | None, Request, Driver | None]] = [_NOT_DECIDED] * 2
 
     def dispatch(
         self, wrapped: Callable[..., object], target: object, args: tuple[object, ...], kwargs: dict[str, object]
@@ -83,28 +85,29 @@ class Dispatcher:
         # One read, one assignment: safe between threads without a lock.
         known_class, known_configured, request, driver = self._decided[is_given]
         if known_class is not of_class or known_configured is not configured:
-            request, driver = self._decide(of_class, configured, is_given=is_given)
+            request, driver = self._decide(of_class, configured, is_given=is_given), None
             self._decided[is_given] = of_class, configured, request, driver
         if request.plan is JOIN:
             return wrapped(*args, **kwargs)
         if not is_given:
             own = self.settings.factories
             source = _factory.find(own, target, self._is_async, request.policy.read_only is True, request.name)
+        if driver is None:  # only now: who has no factory shall hear of that, and not that async needs greenlet
+            driver = _driver(self.declaration.kind, request)
+            self._decided[is_given] = of_class, configured, request, driver
         if self.declaration.is_commit is not None and "is_commit" in kwargs:
             commits = request.policy.read_only is not True and bool(kwargs["is_commit"])
             request = dataclasses.replace(request, commits=commits)
         return driver(request, source, wrapped, args, kwargs)
 
-    def _decide(self, of_class: SessionPolicy, configured: SessionPolicy, *, is_given: bool) -> tuple[Request, Driver]:
+    def _decide(self, of_class: SessionPolicy, configured: SessionPolicy, *, is_given: bool) -> Request:
         declaration = self.declaration
         kind = declaration.kind
         policy = merge(self.settings.policy, of_class, configured)
         chosen = _plan.plan(policy, is_given=is_given, name=declaration.name)
         commits = policy.read_only is not True and declaration.is_commit is not False
         is_suspended = kind in {Kind.GENERATOR, Kind.CONTEXT}
-        request = Request(chosen, UNITS[chosen], declaration.name, policy, commits=commits, is_suspended=is_suspended)
-        drivers = _drivers(kind).RETRYING if policy.retry is not None and chosen is OPEN else _drivers(kind).DRIVERS
-        return request, drivers[kind]
+        return Request(chosen, UNITS[chosen], declaration.name, policy, commits=commits, is_suspended=is_suspended)
 
     def policy(self, owner: type | None) -> SessionPolicy:
         """Merge what the method, the class through which it was reached, and ``configure`` say."""
