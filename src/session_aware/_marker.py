@@ -112,7 +112,7 @@ def _warn_if_nested(place: _Place, outer: Marker, name: str, factory: object) ->
 
 
 def _caller_level() -> int:
-    """Count the frames from ``warn_if_nested`` to the first that is neither ours nor plumbing."""
+    """Count the frames from ``_warn_if_nested`` to the first that is neither ours nor plumbing."""
     level = 2
     frame = sys._getframe(2)  # noqa: SLF001 - the way traceback and warnings go; skip_file_prefixes needs Python 3.12
     while frame.f_back is not None and _is_plumbing(frame):
@@ -123,6 +123,5 @@ def _caller_level() -> int:
 
 def _is_plumbing(frame: FrameType) -> bool:
     module = str(frame.f_globals.get("__name__"))
-    return module.startswith(("session_aware._", "wrapt", "contextlib", "asyncio")) or frame.f_code.co_filename.startswith(
-        LANE_FILE
-    )
+    plumbing = ("session_aware._", "wrapt", "contextlib", "asyncio", "tenacity")
+    return module.startswith(plumbing) or frame.f_code.co_filename.startswith(LANE_FILE)

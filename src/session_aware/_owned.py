@@ -108,16 +108,11 @@ class Owned:
         info[_hooks.INFO_KEY] = self
         # It is closed right after the commit: expiry could only turn what the body returns into DetachedInstanceError.
         session.expire_on_commit = False
-        is_begun = False
-        try:
-            self._transaction = session.begin()
-        except InvalidRequestError:  # by far the fewest, and to ask before would cost all the others a call
-            if (transaction := session.get_transaction()) is None:
-                raise
-            is_begun = True
-            self._transaction = transaction
-            if (connection := _database.connection_of(session)) is not None:
-                _hooks.watch(connection, self)
+        transaction = session.get_transaction()
+        is_begun = transaction is not None
+        if is_begun and (connection := _database.connection_of(session)) is not None:
+            _hooks.watch(connection, self)
+        self._transaction = session.begin() if transaction is None else transaction
         policy = self._request.policy
         if policy is not NO_POLICY and _database.needs_preparing(policy):
             if self.is_read_only:

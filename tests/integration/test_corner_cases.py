@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import event, exc, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
-from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from sqlalchemy.orm import Session, SessionTransaction, scoped_session, sessionmaker
 
 from session_aware import (
     NEW_SESSION,
@@ -256,6 +256,42 @@ def test_savepoint_that_cannot_be_rolled_back_says_so_on_the_error(
         "session-aware: rolling back the savepoint of Accounts.open failed as well (OSError: line is dead); roll back the "
         "given session."
     ]
+
+
+def test_session_class_that_fails_to_begin_is_unchanged_and_runs_no_body(database: SyncDatabase) -> None:
+    class Picky(Session):
+        def begin(self, nested: bool = False) -> SessionTransaction:
+            super().begin(nested=nested)
+            raise error
+
+    class Here(Accounts, session_factory=sessionmaker(database.engine, class_=Picky)):
+        """Cannot begin."""
+
+    error = exc.NoResultFound("no such tenant")  # an InvalidRequestError, as SQLAlchemy's own about a begun session
+    with pytest.raises(exc.NoResultFound) as caught:
+        Here().open("ann")
+    assert caught.value is error
+    assert database.owners() == []
+    assert database.checked_out == 0
+
+
+def test_begun_session_whose_class_begins_again_without_an_error_is_watched(database: SyncDatabase) -> None:
+    class Lenient(Session):
+        def begin(self, nested: bool = False) -> SessionTransaction:
+            return self.get_transaction() or super().begin(nested=nested)
+
+    def begun() -> Session:
+        session = Lenient(database.engine)
+        session.execute(text("SELECT 1"))
+        return session
+
+    class Here(Accounts, session_factory=begun):
+        def swallow(self, *, session: Session = NEW_SESSION) -> None:
+            with suppress(exc.DBAPIError):
+                session.execute(text("SELECT * FROM no_such_table"))
+
+    with pytest.raises(PoisonedTransactionError):
+        Here().swallow()
 
 
 def test_listener_that_refuses_the_commit_is_unchanged_and_rolled_back(database: SyncDatabase) -> None:

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, sessionmaker
 
-from session_aware import NEW_SESSION, NestedSessionWarning, Propagation, auto_session_ctx, auto_session_func
+from session_aware import NEW_SESSION, NestedSessionWarning, Propagation, Retry, auto_session_ctx, auto_session_func
 from tests.databases import AsyncDatabase, SyncDatabase
 from tests.services import NOTHING, OWNED, Accounts, AsyncAccounts
 
@@ -39,6 +39,13 @@ class Outer(Accounts):
     def is_open_anew(self, *, session: Session = NEW_SESSION) -> bool:
         return session.in_transaction()
 
+    @auto_session_func(retry=Retry())
+    def tries(self, *, session: Session = NEW_SESSION) -> bool:
+        return session.in_transaction()
+
+    def forgets_to_try(self, *, session: Session = NEW_SESSION) -> bool:
+        return self.tries()
+
     def numbers(self, *, session: Session = NEW_SESSION) -> Iterator[int]:
         yield from (1, 2)
 
@@ -61,6 +68,13 @@ class AsyncOuter(AsyncAccounts):
 
     async def forgets(self, *, session: AsyncSession = NEW_SESSION) -> bool:
         return await self.is_open()
+
+    @auto_session_func(retry=Retry())
+    async def tries(self, *, session: AsyncSession = NEW_SESSION) -> bool:
+        return session.in_transaction()
+
+    async def forgets_to_try(self, *, session: AsyncSession = NEW_SESSION) -> bool:
+        return await self.tries()
 
     async def numbers(self, *, session: AsyncSession = NEW_SESSION) -> AsyncIterator[int]:
         yield 1
@@ -92,6 +106,15 @@ def test_forgotten_session_warns_and_points_to_the_call(outer: Outer) -> None:
     assert len(caught) == 1
     assert (caught[0].filename, caught[0].lineno) == (__file__, line_of(Outer.forgets, 1))
     assert str(caught[0].message).startswith("Outer.is_open was called without 'session=' inside Outer.forgets, ")
+
+
+def test_warning_of_a_retried_call_points_to_the_call(outer: Outer, aouter: AsyncOuter, aiosqlite: AsyncDatabase) -> None:
+    with pytest.warns(NestedSessionWarning) as caught:
+        assert outer.forgets_to_try()
+    assert (caught[0].filename, caught[0].lineno) == (__file__, line_of(Outer.forgets_to_try, 1))
+    with pytest.warns(NestedSessionWarning) as caught:
+        assert aiosqlite.run(aouter.forgets_to_try())
+    assert (caught[0].filename, caught[0].lineno) == (__file__, line_of(AsyncOuter.forgets_to_try, 1))
 
 
 def test_async_forgotten_session_warns_and_points_to_the_call(aouter: AsyncOuter, aiosqlite: AsyncDatabase) -> None:
