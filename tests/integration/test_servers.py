@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -314,6 +315,9 @@ def test_a_galera_cluster_survives_the_loss_of_one_node_and_refuses_without_quor
         second.execute("INSERT INTO t VALUES (2)")
         third.start()
         third.wait_for_rows("SELECT n FROM t ORDER BY n", [("1",), ("2",)])
+        with pytest.raises(ServerError, match="for SELECT n FROM t after 0 s") as given:
+            third.wait_for_rows("SELECT n FROM t", [], seconds=0)
+        assert given.value.__notes__ == ["It gave [('1',), ('2',)]."]
         assert [listening(node.pid) for node in cluster.nodes] == [{"0100007F"}] * 3
         second.kill()
         third.kill()
@@ -321,6 +325,19 @@ def test_a_galera_cluster_survives_the_loss_of_one_node_and_refuses_without_quor
         with pytest.raises(ServerError, match="ERROR 1047"):
             first.execute("INSERT INTO t VALUES (3)")
     assert not [home for home in homes if home.exists()]
+
+
+@needs_galera
+def test_a_node_killed_in_the_middle_of_create_table_comes_back_with_every_table() -> None:
+    names = [f"t{number:03}" for number in range(150)]
+    with Galera() as cluster, ThreadPoolExecutor() as pool:
+        first, _, third = cluster.nodes
+        creating = pool.submit(first.execute, ";".join(f"CREATE TABLE {name} (n int PRIMARY KEY)" for name in names))
+        third.wait_for_rows(f"SHOW TABLES LIKE '{names[9]}'", [(names[9],)])
+        third.kill()
+        creating.result()
+        third.start()
+        third.wait_for_rows("SHOW TABLES", [(name,) for name in names])
 
 
 def test_free_ports_are_below_the_ephemeral_range_and_never_given_twice() -> None:
