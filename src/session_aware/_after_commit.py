@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast, overload
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from session_aware._listen import savepoint_around
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -103,7 +105,8 @@ def _note_commit(session: Session) -> None:
 
 def _forget(session: Session, ended: SessionTransaction) -> None:
     callbacks: _Callbacks = session.info[_KEY]
-    callbacks.waiting = [one for one in callbacks.waiting if ended.nested and ended not in one.savepoints]
+    undone = savepoint_around(ended)
+    callbacks.waiting = [one for one in callbacks.waiting if undone is not None and undone not in one.savepoints]
 
 
 def _run(session: Session, ended: SessionTransaction) -> None:

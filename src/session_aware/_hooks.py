@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.sql.elements import ReleaseSavepointClause
 
 from session_aware import _faults
-from session_aware._listen import listen
+from session_aware._listen import listen, savepoint_around
 from session_aware.exceptions import PolicyConflictError, SessionOwnershipError
 
 if TYPE_CHECKING:
@@ -155,12 +155,7 @@ def _forget_healed(session: Session, ended: SessionTransaction) -> None:
     owner: Owner | None = session.info.get(INFO_KEY)
     if owner is None or not owner.failed:
         return
-    savepoint: SessionTransaction | None = ended
-    while (
-        savepoint is not None and not savepoint.nested
-    ):  # a failed flush ends its own part and rolls back what is around it
-        savepoint = savepoint.parent
-    if savepoint is not None:
+    if (savepoint := savepoint_around(ended)) is not None:
         _forget(owner, savepoint)
 
 

@@ -1,4 +1,4 @@
-"""Listen to one connection, under every SQLAlchemy 2."""
+"""Listen to SQLAlchemy, under every version 2, and read what it says."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy import Connection, Engine
+    from sqlalchemy.orm import SessionTransaction
 
-__all__ = ["listen"]
+__all__ = ["listen", "savepoint_around"]
 
 
 def listen(connection: Connection, name: str, listener: Callable[..., object]) -> None:
@@ -30,3 +31,15 @@ def listen(connection: Connection, name: str, listener: Callable[..., object]) -
 def _once(target: Connection | Engine, name: str, listener: Callable[..., object]) -> None:
     if not event.contains(target, name, listener):
         event.listen(target, name, listener)
+
+
+def savepoint_around(ended: SessionTransaction) -> SessionTransaction | None:
+    """Return the savepoint that the end of a transaction has undone; None if that is the whole transaction.
+
+    A flush is a transaction of its own for the session. One that fails is what ``after_soft_rollback`` reports, although it
+    has rolled back the savepoint around it, and nothing outside of that.
+    """
+    transaction: SessionTransaction | None = ended
+    while transaction is not None and not transaction.nested:
+        transaction = transaction.parent
+    return transaction

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from session_aware import NEW_SESSION, Propagation, SessionAwareService, after_commit, auto_session_func, configure
 from tests.databases import AsyncDatabase, SyncDatabase
-from tests.ledger import Entry
+from tests.ledger import Account, Entry
 from tests.services import Failure, aadd, add
 
 
@@ -138,6 +140,85 @@ def test_is_dropped_with_its_savepoint_only(database: SyncDatabase) -> None:
         session.commit()
     owners = sorted(["before", "kept", "nested"])
     assert work.seen == [("before", owners), ("kept", owners), ("nested", owners)]
+
+
+def failing_flush(session: Session, owner: str) -> None:
+    """Add an account whose owner exists: the flush fails, and not a statement."""
+    session.add(Account(owner=owner))
+    session.flush()
+
+
+def test_flush_that_fails_in_a_savepoint_drops_what_was_registered_in_it_alone(database: SyncDatabase) -> None:
+    class Flushing(Work):
+        def open_both(self, *, session: Session = NEW_SESSION) -> None:
+            after_commit(session, self.note("outside"))
+            add(session, "ann")
+            with session.begin_nested():
+                after_commit(session, self.note("in the one around"))
+                with pytest.raises(IntegrityError), session.begin_nested():
+                    after_commit(session, self.note("in the failed one"))
+                    failing_flush(session, "ann")
+                add(session, "bob")
+            after_commit(session, self.note("afterwards"))
+
+    def names(owners: list[str]) -> list[tuple[str, list[str]]]:
+        return [("outside", owners), ("in the one around", owners), ("afterwards", owners)]
+
+    work = Flushing(database)
+    work.open_both()
+    assert work.seen == names(["ann", "bob"])
+    with database.maker() as session:
+        session.execute(delete(Account))
+        session.commit()
+        work.seen.clear()
+        work.open_both(session=session)
+        assert work.seen == []
+        session.commit()
+    assert work.seen == names(["ann", "bob"])
+
+
+def test_flush_that_fails_in_the_savepoint_of_a_nested_call_drops_its_callbacks_alone(database: SyncDatabase) -> None:
+    class Flushing(Work):
+        @auto_session_func(propagation=Propagation.NESTED)
+        def fail(self, *, session: Session = NEW_SESSION) -> None:
+            after_commit(session, self.note("nested"))
+            failing_flush(session, "ann")
+
+        def open_both(self, *, session: Session = NEW_SESSION) -> None:
+            self.open("ann", session=session)
+            with pytest.raises(IntegrityError):
+                self.fail(session=session)
+
+    work = Flushing(database)
+    work.open_both()
+    assert work.seen == [("ann", ["ann"])]
+
+
+def test_flush_that_fails_in_a_savepoint_of_an_async_session_drops_the_same(async_database: AsyncDatabase) -> None:
+    class Flushing(Work):
+        async def open_both(self, *, session: AsyncSession = NEW_SESSION) -> None:
+            await self.aopen("ann", session=session)
+            with pytest.raises(IntegrityError):
+                async with session.begin_nested():
+                    after_commit(session, self.anote("failed"))
+                    session.add(Account(owner="ann"))
+                    await session.flush()
+
+    work = Flushing(async_database)
+    async_database.run(work.open_both())
+    assert work.seen == [("ann", ["ann"]), ("ann, plain", ["ann"])]
+
+
+def test_flush_that_fails_outside_of_savepoints_drops_all(database: SyncDatabase) -> None:
+    work = Work(database)
+    with database.maker() as session:
+        work.open("ann", session=session)
+        with pytest.raises(IntegrityError):
+            failing_flush(session, "ann")
+        session.rollback()
+        add(session, "bob")
+        session.commit()
+    assert work.seen == []
 
 
 def test_error_is_logged_and_neither_undoes_nor_stops(database: SyncDatabase, caplog: pytest.LogCaptureFixture) -> None:
