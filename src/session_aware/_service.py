@@ -9,7 +9,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from session_aware import _lane, _plan, _signature, _wrap
-from session_aware._factory import FACTORY_KEYWORDS, check_factory, gives_factory_later
+from session_aware._factory import FACTORY_KEYWORDS, SOUGHT, check_factory, gives_factory_later
 from session_aware._lane import Binding
 from session_aware._policy import NO_POLICY, NO_SETTINGS, SessionPolicy, merge
 from session_aware._wrap import BoundFunction
@@ -74,7 +74,8 @@ class SessionAwareService:
         **kwargs: For the ``__init_subclass__`` of other bases.
 
     Raises:
-        SessionParameterError: A method takes ``session`` positionally, or one annotated with the other kind of session.
+        SessionParameterError: A method takes ``session`` positionally, or one annotated with the other kind of session; or a
+            static method has another decorator above ``@auto_session_func``, so that it cannot know its class.
         SessionFactoryError: What was given is no session factory of the keyword's kind.
 
     Example:
@@ -99,6 +100,7 @@ class SessionAwareService:
     read_session_factory: SessionFactory[Session] | None
     async_read_session_factory: AsyncSessionFactory[AsyncSession] | None
     __session_policy__: ClassVar[SessionPolicy] = SessionPolicy()
+    __session_decorated__: ClassVar[frozenset[object]] = frozenset()
 
     def __init_subclass__(
         cls,
@@ -125,6 +127,9 @@ class SessionAwareService:
             resolve_commit=resolve_commit,
         )
         _set_policy(cls, own)
+        cls.__session_decorated__ = frozenset[object]().union(
+            *(getattr(base, _wrap.DECORATED_ATTRIBUTE, ()) for base in cls.__bases__)
+        )
         for name, value in list(vars(cls).items()):
             if (wrapped := _session_aware(cls, name, value)) is not value:
                 setattr(cls, name, wrapped)
@@ -155,7 +160,7 @@ def _set_policy(cls: type[SessionAwareService], said: SessionPolicy) -> None:
     cls.__session_policy__ = merge(*(vars(base).get(OWN_POLICY, NO_POLICY) for base in cls.__mro__))
 
 
-def _session_aware(cls: type, name: str, value: object) -> object:
+def _session_aware(cls: type[SessionAwareService], name: str, value: object) -> object:
     """Return what stands in the class for ``value``: itself, unless it is a callable with a keyword-only ``session``."""
     if name in CONSTRUCTION or isinstance(value, type):
         return value
@@ -186,8 +191,9 @@ def _session_aware(cls: type, name: str, value: object) -> object:
             return value
 
 
-def _wrapped(cls: type, name: str, value: object, function: Any) -> object:  # noqa: ANN401 - any callable
-    if _wrap.has_policy(cls, value, function):
+def _wrapped(cls: type[SessionAwareService], name: str, value: object, function: Any) -> object:  # noqa: ANN401 - any callable
+    if (inner := _wrap.dispatcher_beneath(function)) is not None:
+        _take_decorated(cls, name, value, inner)
         return value
     if _signature.is_session_keyword_only(function) is False:
         raise SessionParameterError(_signature.complaint(function, f"{cls.__qualname__}.{name}"))
@@ -198,6 +204,28 @@ def _wrapped(cls: type, name: str, value: object, function: Any) -> object:  # n
         value = staticmethod(function)
     binding = _wrap.binding_of(value, Binding.INSTANCE)
     return _wrap.wrap(cast("Callable[..., object]", value), declaration, NO_SETTINGS, binding=binding)
+
+
+def _take_decorated(cls: type[SessionAwareService], name: str, value: object, inner: _wrap.Dispatcher) -> None:
+    """Let a method be found that calls @auto_session_func through another decorator: by the object that it is passed.
+
+    Raises:
+        SessionParameterError: A static method, which is passed none, would miss what the class says.
+    """
+    if inner.binding is not Binding.FUNCTION:
+        return
+    if not isinstance(value, staticmethod):
+        cls.__session_decorated__ |= {inner}
+        return
+    keyword = SOUGHT[inner.declaration.kind.is_async, False][0]
+    names_factory = keyword not in inner.settings.factories and getattr(cls, keyword, None) is not None
+    if names_factory or cls.__session_policy__ != NO_POLICY:
+        msg = (
+            f"{cls.__qualname__}.{name}: it is a static method with another decorator above @auto_session_func, so a call "
+            f"cannot know that it came through {cls.__qualname__}, whose {keyword if names_factory else 'policy'} would be "
+            "ignored. Write @auto_session_func above that decorator, directly beneath @staticmethod."
+        )
+        raise SessionParameterError(msg)
 
 
 def _is_bound(value: object) -> bool:
@@ -224,7 +252,7 @@ class _Inherited:
         """Stand in for ``callable()``: wrapt binds before it calls."""
 
 
-def _adopt_mixins(cls: type) -> None:
+def _adopt_mixins(cls: type[SessionAwareService]) -> None:
     """Make the session-aware methods of bases that are no services work like the class's own."""
     names = {name for base in cls.__mro__ if not issubclass(base, SessionAwareService) for name in vars(base)}
     for name in names - CONSTRUCTION:
@@ -242,7 +270,10 @@ def _adopt_mixins(cls: type) -> None:
                 inherited, bound = _Inherited(cls, name, _wrap.unwrapped(value)), _wrap.binding_of(value, Binding.INSTANCE)
                 setattr(cls, name, _wrap.wrap(inherited, dispatcher.declaration, dispatcher.settings, binding=bound))
             continue
-        if isinstance(function, type) or not callable(function) or _wrap.has_policy(cls, value, function):
+        if isinstance(function, type) or not callable(function):
+            continue
+        if (inner := _wrap.dispatcher_beneath(function)) is not None:
+            _take_decorated(cls, name, value, inner)
             continue
         if (declaration := _signature.read(function, name=f"{cls.__qualname__}.{name}")) is not None:
             inherited = _Inherited(cls, name, function)

@@ -32,12 +32,13 @@ else:  # wrapt 1's classes take no parameters
     _FunctionWrapper = wrapt.FunctionWrapper
 
 __all__ = [
+    "DECORATED_ATTRIBUTE",
     "POLICY_ATTRIBUTE",
     "BoundFunction",
     "SessionFunction",
     "binding_of",
+    "dispatcher_beneath",
     "dispatcher_of",
-    "has_policy",
     "unwrapped",
     "wrap",
 ]
@@ -46,6 +47,12 @@ Driver: TypeAlias = "Callable[..., object]"
 
 POLICY_ATTRIBUTE: Final = "__session_policy__"
 """Where a service class keeps its policy, merged with those of its bases."""
+
+DECORATED_ATTRIBUTE: Final = "__session_decorated__"
+"""Where it keeps the dispatchers that stand beneath other people's decorators, which call them as functions.
+
+On the class and not on the dispatcher: several classes, and free functions, may share one.
+"""
 
 
 def _driver(kind: Kind, request: Request) -> Driver:
@@ -60,13 +67,11 @@ _NOT_DECIDED: Final = (None, None, Request(JOIN, UNITS[JOIN], "", NO_POLICY, com
 class Dispatcher:
     """What wrapt calls instead of the callable: look the policy and the factory up, plan, hand over to the driver."""
 
-    __slots__ = ("_decided", "_is_async", "binding", "declaration", "home", "settings", "takes_self")
+    __slots__ = ("_decided", "_is_async", "binding", "declaration", "settings")
 
     def __init__(self, declaration: Declaration, settings: Settings, binding: Binding) -> None:
         self.binding = binding
         self.declaration = declaration
-        self.home: type | None = None  # the service that has it beneath another decorator, which calls it as a function
-        self.takes_self = binding is Binding.INSTANCE  # called as a function, as its lane does, it finds the object there
         self.settings = settings
         self._is_async = declaration.kind.is_async
         # Without a session and with one: the policies of the class and of ``configure``, and what they make of a call.
@@ -78,8 +83,9 @@ class Dispatcher:
         """Carry a call out; wrapt calls this."""
         source = kwargs.get("session")
         is_given = source is not None and source is not NEW
-        if target is None:
-            target = args[0] if self.takes_self and args else self.home
+        if target is None and args:
+            # Called as a function, a method finds its object there: its lane does that, and so do other decorators.
+            target = args[0] if self.binding is Binding.INSTANCE or self._is_method_of(args[0]) else None
         of_class = getattr(target if isinstance(target, type) else type(target), POLICY_ATTRIBUTE, NO_POLICY)
         configured = _configuration.settings.policy
         # One read, one assignment: safe between threads without a lock.
@@ -99,6 +105,10 @@ class Dispatcher:
             commits = request.policy.read_only is not True and bool(kwargs["is_commit"])
             request = dataclasses.replace(request, commits=commits)
         return driver(request, source, wrapped, args, kwargs)
+
+    def _is_method_of(self, first: object) -> bool:
+        decorated = getattr(first if isinstance(first, type) else type(first), DECORATED_ATTRIBUTE, None)
+        return isinstance(decorated, frozenset) and self in decorated
 
     def _decide(self, of_class: SessionPolicy, configured: SessionPolicy, *, is_given: bool) -> Request:
         declaration = self.declaration
@@ -217,9 +227,6 @@ def binding_of(value: object, function: Binding) -> Binding:
     )
 
 
-def has_policy(cls: type, value: object, function: object) -> bool:
-    """Say whether a decorator stands above @auto_session_func, whose policy holds; tell that where it stands."""
-    inner = next(filter(None, map(dispatcher_of, _signature.layers(function))), None)
-    if inner is not None and inner.binding is Binding.FUNCTION:
-        inner.home, inner.takes_self = cls, not isinstance(value, staticmethod)
-    return inner is not None
+def dispatcher_beneath(function: object) -> Dispatcher | None:
+    """Return what decides the calls of the @auto_session_func beneath a decorator, whose policy holds; None without one."""
+    return next(filter(None, map(dispatcher_of, _signature.layers(function))), None)
