@@ -45,13 +45,14 @@ async def begin(unit: Unit, session: AsyncSession) -> None:
 
 
 async def end(unit: Unit, session: AsyncSession, result: object) -> None:
-    """End the unit in one shielded hop; a cancellation must not hide that nobody knows whether it is committed."""
+    """End the unit in one shielded hop and tell of it. A cancellation must not hide that its outcome is unknown."""
     try:
         await shielded(session.run_sync(lambda _: unit.end(result)))
     except asyncio.CancelledError as cancelled:
         if (unknown := unit.doubt(cancelled)) is not None:
             raise unknown from cancelled
         raise
+    unit.report(None)
 
 
 async def abort(unit: Unit, session: AsyncSession | None, error: BaseException) -> None:

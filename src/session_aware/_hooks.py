@@ -45,6 +45,7 @@ class Owner(Protocol):
     is_ending: bool
     outcome: Outcome
     failed: list[FailedStatement]
+    attached: str | None
     begun: Begun
 
     @property
@@ -189,6 +190,13 @@ def _notice_commit(session: Session) -> None:
     owner: Owner | None = session.info.get(INFO_KEY)
     if owner is not None and owner.is_ending and not session.in_nested_transaction():
         owner.outcome = "committed"
+
+
+@event.listens_for(Session, "detached_to_persistent")
+def _note_attached(session: Session, instance: object) -> None:
+    owner: Owner | None = session.info.get(INFO_KEY)
+    if owner is not None and owner.attached is None:
+        owner.attached = type(instance).__name__
 
 
 def refuse_flushes(session: Session) -> None:

@@ -52,6 +52,9 @@ class Savepoint:
             raise SessionOwnershipError(msg)
         self._savepoint.commit()
 
+    def report(self, _error: BaseException | None) -> None:
+        """Leave it out: what a given session does is nobody's unit."""
+
     def abort(self, error: BaseException) -> None:
         """Roll back to the savepoint, unless it is gone with its transaction."""
         if self._savepoint is None or not self._is_open():
@@ -96,6 +99,9 @@ class Joined:
 
     def abort(self, error: BaseException) -> None:
         """Leave everything to the caller."""
+
+    def report(self, _error: BaseException | None) -> None:
+        """Leave it out, likewise."""
 
 
 def _verify_level(request: Request, session: Session) -> None:

@@ -16,7 +16,7 @@ __all__ = ["Outcome", "UnitRecord", "logger", "report", "start"]
 
 logger: Final = logging.getLogger("session_aware")
 
-Outcome: TypeAlias = Literal["committed", "rolled back", "unknown"]
+Outcome: TypeAlias = Literal["committed", "discarded", "rolled back", "unknown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +25,11 @@ class UnitRecord:
 
     Attributes:
         name: Qualified name of the callable, ``Accounts.rename``.
-        outcome: ``"committed"``; ``"rolled back"``, which is also how dry runs and read-only calls end; or ``"unknown"``,
-            see ``CommitOutcomeUnknown``.
+        outcome: ``"committed"``; ``"discarded"``, a dry run or a read-only call that ended as it was asked to; ``"rolled
+            back"``, an error; or ``"unknown"``, see ``CommitOutcomeUnknown``.
         attempts: How often the body was started.
         seconds: From the first attempt's start to the last one's end, with the waiting between them.
-        error: What the call raised, or None.
+        error: What the call raised, or None. Beside ``"committed"`` it came after COMMIT, such as a cancellation.
 
     Example:
         def observe(record: UnitRecord) -> None:
@@ -54,10 +54,8 @@ def start() -> float | None:
     return time.perf_counter() if is_wanted else None
 
 
-def report(name: str, outcome: Outcome, started: float | None, error: BaseException | None, *, attempts: int = 1) -> None:
+def report(name: str, outcome: Outcome, started: float, error: BaseException | None, *, attempts: int = 1) -> None:
     """Log the unit and hand it to the observer, whose own errors are logged and go no further."""
-    if started is None:
-        return
     record = UnitRecord(name=name, outcome=outcome, attempts=attempts, seconds=time.perf_counter() - started, error=error)
     logger.debug("%s: %s, attempts %d, %.6f s", record.name, record.outcome, record.attempts, record.seconds)
     observer: Callable[[UnitRecord], object] | None = _configuration.settings.observer

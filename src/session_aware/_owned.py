@@ -42,6 +42,7 @@ class Owned:
         is_over: Whether nothing is left for ``abort`` to clean up.
         begun: The session's connections, each with its transaction and the unit that had it before.
         failed: Statement errors that no savepoint healed.
+        attached: The class of the first object that was somebody else's before the body attached it, or None.
     """
 
     __slots__ = (
@@ -51,6 +52,7 @@ class Owned:
         "_restore",
         "_started",
         "_transaction",
+        "attached",
         "begun",
         "failed",
         "is_ending",
@@ -76,6 +78,7 @@ class Owned:
         self._is_released = False
         self.is_over = True  # until there is a session to clean up
         self.failed: list[_hooks.FailedStatement] = []
+        self.attached: str | None = None
         self._restore: Callable[[], None] | None = None
 
     @property
@@ -149,12 +152,11 @@ class Owned:
                 self.outcome = "committed"
             else:
                 self.session.expunge_all()  # a rollback expires what the session still holds
+                self.outcome = "discarded"
         except BaseException as error:  # noqa: BLE001 - _fail raises it, unless the unit is committed after all
             self._fail(error, witness)
         if not self._is_released and (failure := self._release()) is not None:
             _observe.logger.warning(_NOT_CLOSED, self.name, self.outcome, exc_info=failure)
-        if self._started is not None:
-            self._report(None)
 
     def _fail(self, error: BaseException, witness: _outcome.Transaction | None) -> None:
         """Clean up after a failed end and raise what is known of it; return if it is committed after all."""
@@ -190,7 +192,7 @@ class Owned:
 
     def abort(self, error: BaseException) -> None:
         """Roll back and close, or invalidate where that fails. The caller re-raises ``error``, which only gets a note."""
-        if self.outcome != "rolled back" and not isinstance(error, CommitOutcomeUnknown):
+        if self.outcome in {"committed", "unknown"} and not isinstance(error, CommitOutcomeUnknown):
             verdict = "had already committed" if self.is_committed else "was sending COMMIT, so its outcome is unknown,"
             error.add_note(f"session-aware: {self.name} {verdict} when this was raised.")
         if not self.is_over:
@@ -200,7 +202,7 @@ class Owned:
                 f"session-aware: {self.name} is read_only, and this was a write. Remove read_only=True, or write in a "
                 "method without it."
             )
-        self._report(error)
+        self.report(error)
 
     def _undo(self, error: BaseException) -> None:
         failure = self._release()
@@ -210,9 +212,11 @@ class Owned:
                 f"connection was invalidated{_AND_UNDONE if self.outcome == 'rolled back' else ''}."
             )
 
-    def _report(self, error: BaseException | None) -> None:
-        if not self._request.is_attempt:
-            _observe.report(self.name, self.outcome, self._started, error)
+    def report(self, error: BaseException | None) -> None:
+        """Tell of the unit, once."""
+        if self._started is not None and not self._request.is_attempt:
+            started, self._started = self._started, None
+            _observe.report(self.name, self.outcome, started, error)
 
     def _release(self) -> Exception | None:
         """Roll back what is not committed and close; where that fails invalidate **instead**, and return the failure.

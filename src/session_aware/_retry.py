@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tenacity
 
 from session_aware import _observe
+from session_aware._owned import Owned
 from session_aware.exceptions import CommitOutcomeUnknown
 
 if TYPE_CHECKING:
@@ -18,17 +19,25 @@ __all__ = ["Attempts"]
 
 
 class Attempts:
-    """Counts the attempts, decides about another one, and says at the end how it went."""
+    """Counts the attempts, decides about another one, and says at the end how it went.
+
+    What became of the call is what became of its last attempt, so that is asked and not the exception.
+    """
 
     def __init__(self, request: Request) -> None:
         assert request.policy.retry is not None  # noqa: S101 - the dispatcher asks for attempts only then
         self._name = request.name
-        self._commits = request.commits
         self._retry = request.policy.retry
         self._number = 0
         self._began = time.monotonic()
         self._started = _observe.start()
-        self.request = dataclasses.replace(request, is_attempt=True)
+        self._attempt: Owned | None = None
+        self.request = dataclasses.replace(request, is_attempt=True, new_unit=self._new_attempt)
+
+    def _new_attempt(self, request: Request, factory: object) -> Owned:
+        self._attempt = None  # first: the next line may refuse
+        self._attempt = attempt = Owned(request, factory)
+        return attempt
 
     def sync(self) -> tenacity.Retrying:
         """Return what calls a function until an attempt succeeds or the last one failed."""
@@ -53,20 +62,35 @@ class Attempts:
 
     def _is_worth_another(self, error: BaseException) -> bool:
         # Whatever Retry.on says: a unit that may be committed, and an order to stop, is never run again.
-        if not isinstance(error, Exception) or isinstance(error, CommitOutcomeUnknown) or not self._retry.on(error):
+        if not isinstance(error, Exception) or isinstance(error, CommitOutcomeUnknown) or self._outcome() != "rolled back":
+            return False
+        if not self._retry.on(error):
+            return False
+        if self._attempt is not None and self._attempt.attached is not None:
+            error.add_note(
+                f"session-aware: {self._name} was not tried again: the body had attached an object from outside of it (of "
+                f"class {self._attempt.attached}), whose changes the rollback undid, so that another attempt would commit "
+                "without them. Load the object in the body, or write 'session.merge(...)' in the place of "
+                "'session.add(...)'."
+            )
             return False
         _observe.logger.debug("%s: attempt %d failed with %s", self._name, self._number, type(error).__name__)
         return True
 
+    def _outcome(self) -> _observe.Outcome:
+        return "rolled back" if self._attempt is None else self._attempt.outcome
+
     def succeeded(self) -> None:
         """Report the unit."""
-        outcome: _observe.Outcome = "committed" if self._commits else "rolled back"
-        _observe.report(self._name, outcome, self._started, None, attempts=self._number)
+        self._report(None)
 
     def failed(self, error: BaseException) -> None:
         """Report the unit, and tell on its last attempt's exception of the others."""
         if self._number > 1:
             seconds = time.monotonic() - self._began
             error.add_note(f"session-aware: {self._name} gave up after {self._number} attempts in {seconds:.2f} s.")
-        outcome: _observe.Outcome = "unknown" if isinstance(error, CommitOutcomeUnknown) else "rolled back"
-        _observe.report(self._name, outcome, self._started, error, attempts=self._number)
+        self._report(error)
+
+    def _report(self, error: BaseException | None) -> None:
+        if self._started is not None:
+            _observe.report(self._name, self._outcome(), self._started, error, attempts=self._number)

@@ -31,6 +31,12 @@ def acquire(request: Request, source: Any) -> Session:  # noqa: ANN401 - told ap
     return session
 
 
+def end(unit: Unit, result: object) -> None:
+    """End the unit and tell of it."""
+    unit.end(result)
+    unit.report(None)
+
+
 def enter(unit: Unit, request: Request, source: object) -> Session:
     """Begin a block: what ``auto_session_ctx`` does on entry."""
     try:
@@ -50,7 +56,7 @@ def leave(unit: Unit, error: BaseException | None) -> None:
         unit.abort(error)
         return
     try:
-        unit.end(None)
+        end(unit, None)
     except BaseException as failure:
         unit.abort(failure)
         raise
@@ -71,7 +77,7 @@ def call(
             result = function(*args, **kwargs)
         finally:
             marker.__exit__()
-        unit.end(result)
+        end(unit, result)
     except BaseException as error:
         unit.abort(error)
         raise
@@ -106,7 +112,7 @@ def generate(
         if not isinstance(items, Generator):
             refuse_other_result(items, "a generator", request.name)
         result: object = yield from _Stretches(items, unit.marker)
-        unit.end(None)
+        end(unit, None)
     except BaseException as error:
         unit.abort(error)
         raise
@@ -157,7 +163,7 @@ def hold(
             refuse_other_result(manager, "a context manager", request.name)
         with _Ends(manager, unit.marker) as value:
             yield value
-        unit.end(None)
+        end(unit, None)
     except BaseException as error:
         unit.abort(error)
         raise

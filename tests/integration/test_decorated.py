@@ -185,9 +185,9 @@ def test_static_method_beneath_a_decorator_that_would_miss_its_class_is_refused(
     with pytest.raises(SessionParameterError) as caught:
         type("One", (Mixin, SessionAwareService), {}, session_factory=bank.makers["one"])
     assert str(caught.value) == (
-        "One.rate: it is a static method with another decorator above @auto_session_func, so a call cannot know that it came "
-        "through One, whose session_factory would be ignored. Write @auto_session_func above that decorator, directly beneath "
-        "@staticmethod."
+        "One.rate: it is a static method with another decorator above @auto_session_func, so a call cannot know that it "
+        "came through One, whose session_factory would be ignored. Write @auto_session_func above that decorator, directly "
+        "beneath @staticmethod."
     )
     with pytest.raises(SessionParameterError, match="whose policy would be ignored"):
         type("Two", (SessionAwareService,), {"rate": vars(Mixin)["rate"]}, read_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 import time
@@ -14,7 +15,16 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from session_aware import NEW_SESSION, Retry, SessionAwareService, UnitRecord, auto_session_ctx, configure
+from session_aware import (
+    NEW_SESSION,
+    CommitOutcomeUnknown,
+    Retry,
+    SessionAwareService,
+    SessionFactoryError,
+    UnitRecord,
+    auto_session_ctx,
+    configure,
+)
 from tests.databases import AsyncDatabase, SyncDatabase
 from tests.services import Failure, aadd, add
 
@@ -29,8 +39,7 @@ class Work(SessionAwareService):
         yield from (1, 2)
 
     def fail(self, times: list[int], *, session: Session = NEW_SESSION) -> None:
-        if times and times.pop():
-            session.execute(CONFLICT)
+        session.execute(CONFLICT if times and times.pop() else text("SELECT 1"))
 
     async def aopen(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> None:
         await aadd(session, owner)
@@ -72,7 +81,7 @@ def test_observer_hears_of_each_owned_unit(database: SyncDatabase, records: list
     assert short(records) == [
         ("Work.open", "committed", 1),
         ("Work.open", "rolled back", 1),
-        ("Work.open", "rolled back", 1),
+        ("Work.open", "discarded", 1),
         ("Work.stream", "committed", 1),
     ]
     assert [record.error for record in records] == [None, caught.value, None, None]
@@ -93,7 +102,7 @@ def test_observer_hears_of_blocks_and_read_only_units(sqlite: SyncDatabase, reco
         pass
     with auto_session_ctx(session_factory=sqlite.maker, read_only=True):
         pass
-    assert [record.outcome for record in records] == ["committed", "rolled back"]
+    assert [record.outcome for record in records] == ["committed", "discarded"]
 
 
 def test_observer_hears_of_all_attempts_at_once(postgres: SyncDatabase, records: list[UnitRecord]) -> None:
@@ -113,10 +122,66 @@ def test_observer_hears_of_all_async_attempts_at_once(async_postgres: AsyncDatab
     assert short(records) == [("Work.afail", "committed", 3)]
 
 
-def test_retried_dry_run_is_rolled_back(sqlite: SyncDatabase, records: list[UnitRecord]) -> None:
+def test_observer_hears_once_of_a_unit_that_commits_while_its_task_is_cancelled(
+    async_database: AsyncDatabase, records: list[UnitRecord]
+) -> None:
+    async def scenario(retry: Retry | None) -> None:
+        configure(retry=retry)
+        task = asyncio.create_task(work.aopen("ann" if retry is None else "bob"))
+        tasks.append(task)
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        errors.append(caught.value)
+
+    @event.listens_for(async_database.engine.sync_engine, "commit")
+    def _cancel(_: object) -> None:
+        tasks.pop().cancel()
+
+    work = work_on(async_database)
+    tasks: list[asyncio.Task[None]] = []
+    errors: list[BaseException] = []
+    async_database.run(scenario(None))
+    async_database.run(scenario(Retry()))
+    assert short(records) == [("Work.aopen", "committed", 1)] * 2
+    assert [record.error for record in records] == errors
+    assert async_database.owners() == ["ann", "bob"]
+
+
+@pytest.mark.parametrize("retry", [None, Retry(wait_initial=0, wait_max=0, on=lambda _: True)], ids=["once", "retry"])
+def test_unit_that_is_interrupted_after_its_commit_is_committed(
+    sqlite: SyncDatabase, records: list[UnitRecord], retry: Retry | None
+) -> None:
+    @event.listens_for(sqlite.maker, "after_commit")
+    def _interrupt(_: Session) -> None:
+        raise KeyboardInterrupt
+
+    configure(retry=retry)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        work_on(sqlite).open("ann")
+    assert short(records) == [("Work.open", "committed", 1)]
+    assert records[0].error is caught.value
+    assert sqlite.owners() == ["ann"]
+
+
+def test_outcome_of_a_retried_unit_is_that_of_its_last_attempt(postgres: SyncDatabase, records: list[UnitRecord]) -> None:
+    @event.listens_for(postgres.engine, "commit")
+    def _leave(_: object) -> None:
+        raise LookupError
+
+    configure(retry=Retry(wait_initial=0, wait_max=0))
+    work = work_on(postgres)
+    with pytest.raises(CommitOutcomeUnknown):
+        work.fail([0, 1])
+    configure(session_factory=None, retry=Retry(on=lambda _: True))
+    with pytest.raises(SessionFactoryError):
+        Work().fail([])
+    assert short(records) == [("Work.fail", "unknown", 2)]
+
+
+def test_retried_dry_run_is_discarded(sqlite: SyncDatabase, records: list[UnitRecord]) -> None:
     configure(retry=Retry())
     work_on(sqlite).open("ann", is_commit=False)
-    assert short(records) == [("Work.open", "rolled back", 1)]
+    assert short(records) == [("Work.open", "discarded", 1)]
 
 
 def test_given_session_is_nobodys_unit(sqlite: SyncDatabase, records: list[UnitRecord]) -> None:

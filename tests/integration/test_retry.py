@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from session_aware import (
     NEW_SESSION,
@@ -149,6 +150,18 @@ def test_no_attempt_is_started_after_the_timeout(postgres: SyncDatabase) -> None
     work = work_on(postgres, Retry(attempts=50, timeout=1e-9))
     with pytest.raises(DBAPIError):
         work.run(failing(50))
+    assert len(work.sessions) == 1
+
+
+def test_no_attempt_is_started_that_would_begin_after_the_timeout(async_postgres: AsyncDatabase) -> None:
+    # It could be waited for only much longer than the timeout, so it is not.
+    work = work_on(async_postgres, Retry(attempts=50, timeout=60, wait_initial=1e9, wait_max=1e9))
+
+    async def scenario() -> None:
+        with pytest.raises(DBAPIError):
+            await asyncio.wait_for(work.arun(afailing(50)), 20)
+
+    async_postgres.run(scenario())
     assert len(work.sessions) == 1
 
 
@@ -325,6 +338,123 @@ def test_swallowed_conflict_is_tried_again(postgres: SyncDatabase) -> None:
     with pytest.raises(PoisonedTransactionError):
         work.run(body)
     assert len(work.sessions) == 3
+
+
+FAILING_ONCE = Retry(attempts=3, wait_initial=0, wait_max=0, on=lambda error: isinstance(error, Failure))
+NOT_AGAIN = (
+    "session-aware: Work.{name} was not tried again: the body had attached an object from outside of it (of class Account), "
+    "whose changes the rollback undid, so that another attempt would commit without them. Load the object in the body, or "
+    "write 'session.merge(...)' in the place of 'session.add(...)'."
+)
+
+
+def ann_of(database: SyncDatabase) -> Account:
+    """Return a detached account, changed."""
+    with database.maker(expire_on_commit=False) as session:
+        account = add(session, "ann")
+        session.commit()
+    account.balance = 7
+    return account
+
+
+@pytest.mark.parametrize("attach", [Session.add, Session.delete, lambda session, ann: session.add_all([ann])])
+def test_attempt_that_attached_an_object_of_the_caller_is_the_last(
+    database: SyncDatabase, attach: Callable[[Session, Account], None]
+) -> None:
+    def body(session: Session) -> None:
+        attach(session, ann)
+        session.flush()
+        raise error
+
+    ann, error = ann_of(database), Failure("x")
+    work = work_on(database, FAILING_ONCE)
+    with pytest.raises(Failure) as caught:
+        work.run(body)
+    assert caught.value is error
+    assert error.__notes__ == [NOT_AGAIN.format(name="run")]
+    assert len(work.sessions) == 1
+    assert database.balances() == {"ann": 0}
+
+
+def test_async_attempt_that_attached_an_object_of_the_caller_is_the_last(async_database: AsyncDatabase) -> None:
+    async def scenario() -> None:
+        async with async_database.maker(expire_on_commit=False) as session:
+            ann = await aadd(session, "ann")
+            await session.commit()
+        ann.balance = 7
+
+        async def body(session: AsyncSession) -> None:
+            session.add(ann)
+            await session.flush()
+            raise error
+
+        with pytest.raises(Failure):
+            await work.arun(body)
+
+    error = Failure("x")
+    work = work_on(async_database, FAILING_ONCE)
+    async_database.run(scenario())
+    assert error.__notes__ == [NOT_AGAIN.format(name="arun")]
+    assert len(work.sessions) == 1
+    assert async_database.balances() == {"ann": 0}
+
+
+def test_attempt_that_attached_one_by_cascade_is_the_last(database: SyncDatabase) -> None:
+    def body(session: Session) -> None:
+        session.add_all([Account(owner="bob"), ann])
+        raise Failure
+
+    ann = ann_of(database)
+    work = work_on(database, FAILING_ONCE)
+    with pytest.raises(Failure):
+        work.run(body)
+    assert len(work.sessions) == 1
+
+
+def test_attempt_that_added_new_objects_or_merged_is_tried_again(database: SyncDatabase) -> None:
+    def body(session: Session) -> None:
+        session.add(bob)
+        session.merge(ann)
+        session.flush()
+        if len(work.sessions) < 3:
+            raise Failure
+
+    ann, bob = ann_of(database), Account(owner="bob", balance=3)
+    work = work_on(database, FAILING_ONCE)
+    work.run(body)
+    assert len(work.sessions) == 3
+    assert database.balances() == {"ann": 7, "bob": 3}
+
+
+def test_error_that_is_worth_no_attempt_bears_no_note_of_what_was_attached(sqlite: SyncDatabase) -> None:
+    def body(session: Session) -> None:
+        session.add(ann)
+        raise LookupError
+
+    ann = ann_of(sqlite)
+    with pytest.raises(LookupError) as caught:
+        work_on(sqlite, FAILING_ONCE).run(body)
+    assert not hasattr(caught.value, "__notes__")
+
+
+def test_on_cannot_ask_for_another_attempt_at_what_is_committed(
+    sqlite: SyncDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unclosable(Session):
+        def close(self) -> None:
+            super().close()
+            raise LookupError
+
+    def refuse(_: logging.LogRecord) -> bool:  # what is logged is that the session could not be closed
+        raise Failure
+
+    monkeypatch.setattr(logging.getLogger("session_aware"), "filters", [refuse])
+    work = work_on(sqlite, Retry(wait_initial=0, wait_max=0, on=lambda _: True))
+    work.session_factory = sessionmaker(sqlite.engine, class_=Unclosable)
+    with pytest.raises(Failure):
+        work.run(lambda session: add(session, "ann"))
+    assert len(work.sessions) == 1
+    assert sqlite.owners() == ["ann"]
 
 
 def test_real_serialization_failure_is_cured(postgres: SyncDatabase) -> None:

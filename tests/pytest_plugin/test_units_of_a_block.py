@@ -11,14 +11,15 @@ def test_units_and_statements_are_counted(on_database: Project) -> None:
     on_database.passes(
         """
         def test_count(session_aware_db, session_aware_assert_units):
-            with session_aware_assert_units(committed=1, rolled_back=2, statements=3) as units:
+            with session_aware_assert_units(committed=1, rolled_back=1, discarded=1, statements=3) as units:
                 accounts.open("ann")
                 with pytest.raises(LookupError):
                     accounts.fail("bob")
                 accounts.count()
             accounts.open("cid")
             assert units.committed == ["Accounts.open"]
-            assert units.rolled_back == ["Accounts.fail", "Accounts.count"]
+            assert units.rolled_back == ["Accounts.fail"]
+            assert units.discarded == ["Accounts.count"]
             assert [type(record.error).__name__ for record in units.records] == ["NoneType", "LookupError", "NoneType"]
             assert [sql.partition(" ")[0] for sql in units.statements] == ["INSERT", "INSERT", "SELECT"]
         """
@@ -34,7 +35,7 @@ def test_the_numbers_are_those_of_a_database_that_commits(on_database: Project) 
         def test_count(session_aware_engine, session_aware_assert_units):
             maker = sessionmaker(session_aware_engine)
             with override_session_factory(None, maker):
-                with session_aware_assert_units(committed=1, rolled_back=1, statements=2):
+                with session_aware_assert_units(committed=1, rolled_back=0, discarded=1, statements=2):
                     accounts.open("ann")
                     accounts.count()
             with maker.begin() as session:

@@ -109,7 +109,7 @@ def callbacks(session: Session, asynchronous: AsyncSession) -> None:
 
 def observe(record: UnitRecord) -> None:
     assert_type(record.name, str)
-    assert_type(record.outcome, Literal["committed", "rolled back", "unknown"])
+    assert_type(record.outcome, Literal["committed", "discarded", "rolled back", "unknown"])
     assert_type(record.attempts, int)
     assert_type(record.seconds, float)
     assert_type(record.error, BaseException | None)

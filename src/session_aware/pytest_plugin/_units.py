@@ -42,8 +42,13 @@ class Units:
 
     @property
     def rolled_back(self) -> list[str]:
-        """The names of the units that rolled back; read-only calls and dry runs do."""
+        """The names of the units that an error rolled back."""
         return [record.name for record in self.records if record.outcome == "rolled back"]
+
+    @property
+    def discarded(self) -> list[str]:
+        """The names of the dry runs and read-only calls that ended as asked."""
+        return [record.name for record in self.records if record.outcome == "discarded"]
 
     def __str__(self) -> str:
         units = [f"  {record.name}: {record.outcome}" for record in self.records] or ["  no unit"]
@@ -52,7 +57,11 @@ class Units:
 
 @contextlib.contextmanager
 def assert_units(
-    *, committed: int | None = None, rolled_back: int | None = None, statements: int | None = None
+    *,
+    committed: int | None = None,
+    rolled_back: int | None = None,
+    discarded: int | None = None,
+    statements: int | None = None,
 ) -> Generator[Units]:
     """Count the owned calls of a block, in all threads and tasks, and compare at its end.
 
@@ -61,7 +70,8 @@ def assert_units(
 
     Args:
         committed: How many units commit. None: any number.
-        rolled_back: How many roll back, dry runs and read-only calls among them. None: any number.
+        rolled_back: How many an error rolls back. None: any number.
+        discarded: How many dry runs and read-only calls end as asked. None: any number.
         statements: How many statements are sent. None: any number.
 
     Raises:
@@ -92,8 +102,13 @@ def assert_units(
     finally:
         event.remove(Engine, "before_cursor_execute", count)
         configure(observer=before)
-    expected = {"committed": committed, "rolled back": rolled_back, "statements": statements}
-    actual = {"committed": len(units.committed), "rolled back": len(units.rolled_back), "statements": len(units.statements)}
+    expected = {"committed": committed, "rolled back": rolled_back, "discarded": discarded, "statements": statements}
+    actual = {
+        "committed": len(units.committed),
+        "rolled back": len(units.rolled_back),
+        "discarded": len(units.discarded),
+        "statements": len(units.statements),
+    }
     differences = [
         f"{actual[what]} {what}, not {number}" for what, number in expected.items() if number not in {None, actual[what]}
     ]
