@@ -1,24 +1,40 @@
-"""What a policy asks of the database: the isolation level and READ ONLY, set before the first statement."""
+"""What a unit asks of each connection that its session takes: a transaction to end, the isolation level, READ ONLY.
+
+A session may take several connections, one for each of its binds, and shows which only when a statement needs one. So the
+engine that it chooses is exchanged for a twin whose connections begin as the policy wants, and what can only be said or
+checked on the connection itself is done when ``after_begin`` announces it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import UnboundExecutionError
 
-from session_aware import _plan
+from session_aware import _driver, _plan
 from session_aware._listen import listen
+from session_aware.exceptions import SessionFactoryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy.orm import Session
+    from sqlalchemy.orm import Session, SessionTransaction
 
     from session_aware._policy import SessionPolicy
 
-__all__ = ["PRETENDED_LEVEL_KEY", "connection_of", "isolation_level", "needs_preparing", "prepare"]
+__all__ = [
+    "PRETENDED_LEVEL_KEY",
+    "Preparation",
+    "check_autocommit",
+    "check_bound_connection",
+    "check_taken_connection",
+    "connections_of",
+    "needs_preparing",
+    "verify_levels",
+]
 
 PRETENDED_LEVEL_KEY: Final = "session_aware.pretended_level"
 """In ``session.info`` where units run one after the other inside one transaction, as the pytest plugin makes them.
@@ -27,62 +43,188 @@ They are isolated from each other at every level, so the level that a unit asks 
 whoever joins is checked against it. None until a unit asks.
 """
 
-
-def connection_of(session: Session) -> Connection | None:
-    """Return the connection of the session's default bind, or None if it is bound per mapper only."""
-    try:
-        return session.connection()
-    except UnboundExecutionError:
-        return None
+_CHECKED_KEY: Final = "session_aware.has_transactions"
+_SHOULD_COMMIT: Final = 2
 
 
-def isolation_level(session: Session) -> str:
-    """Ask the database for the level of the session's transaction. It takes a connection if there is none yet."""
-    pretended: str | None = session.info.get(PRETENDED_LEVEL_KEY)
-    return session.connection().get_isolation_level() if pretended is None else pretended
+def _taken(transaction: SessionTransaction) -> dict[object, tuple[Any, ...]]:
+    """Return what a session's transaction keeps of each bind: connection, transaction, whether it ends that, and more.
+
+    SQLAlchemy has no public way to ask. Without it the checks that need it find nothing.
+    """
+    return getattr(transaction, "_connections", {})
+
+
+def connections_of(session: Session) -> list[Connection]:
+    """Return the connections that a session has taken; that of its default bind is taken now, if it has one."""
+    found: dict[int, Connection] = {}
+    with contextlib.suppress(UnboundExecutionError):
+        default = session.connection()
+        found[id(default)] = default
+    if (transaction := session.get_transaction()) is not None:
+        found.update((id(entry[0]), entry[0]) for entry in _taken(transaction).values())
+    return [*found.values()]
+
+
+def check_bound_connection(session: Session, name: str) -> bool:
+    """Say whether a session without a transaction will join that of the Connection it is bound to, and refuse a false one.
+
+    Raises:
+        SessionFactoryError: Somebody else began it, and the unit's COMMIT would leave it open.
+    """
+    bind = session.bind
+    if not isinstance(bind, Connection) or not bind.in_transaction():
+        return False
+    mode = session.join_transaction_mode
+    if mode == "rollback_only" or (mode == "conditional_savepoint" and not bind.in_nested_transaction()):
+        _refuse_outer_transaction(session, name)
+    return True
+
+
+def check_taken_connection(session: Session, transaction: SessionTransaction, connection: Connection, name: str) -> None:
+    """Refuse the same of a connection that the session has taken, whichever of its binds that is.
+
+    Raises:
+        SessionFactoryError: Likewise.
+    """
+    if (entry := _taken(transaction).get(connection)) is not None and not entry[_SHOULD_COMMIT]:
+        _refuse_outer_transaction(session, name)
+
+
+def _refuse_outer_transaction(session: Session, name: str) -> NoReturn:
+    msg = (
+        f"{name}: its session factory is bound to a Connection in a transaction that was begun elsewhere, and "
+        f"join_transaction_mode={session.join_transaction_mode!r} leaves the COMMIT to whoever began it: the call would be "
+        "reported as committed, and could still be rolled back. Bind the factory to the engine, or write "
+        f"'{name}(..., session=session)' with a session of that connection; for tests join_transaction_mode="
+        "'create_savepoint'."
+    )
+    raise SessionFactoryError(msg)
+
+
+def check_autocommit(session: Session, connection: Connection, name: str) -> None:
+    """Refuse a connection on which each statement is committed at once. The driver is asked once for each pool.
+
+    Raises:
+        SessionFactoryError: Nothing could be rolled back, and a dry run or a retry would apply its work.
+    """
+    level = connection.get_execution_options().get("isolation_level")
+    if level is not None:
+        if level == "AUTOCOMMIT":
+            _refuse_autocommit(name)
+        return  # it has been set on this connection, whatever the others do
+    pool = vars(connection.engine.pool)
+    if _CHECKED_KEY not in pool:
+        if _driver.is_autocommit(connection, may_begin_later=len(session.dispatch.after_begin) > 1):
+            _refuse_autocommit(name)
+        pool[_CHECKED_KEY] = True
+
+
+def _refuse_autocommit(name: str) -> NoReturn:
+    msg = (
+        f"{name}: the engine of its session factory is in AUTOCOMMIT, where each statement is committed at once: nothing "
+        "could be rolled back. Name a factory whose engine has transactions: one without isolation_level='AUTOCOMMIT' and "
+        "without the driver's autocommit=True."
+    )
+    raise SessionFactoryError(msg)
+
+
+def verify_levels(session: Session, wanted: str, name: str) -> Callable[[], None]:
+    """Check the level of each connection of a given session, at once or when it is taken; return what stops that.
+
+    Raises:
+        PolicyConflictError: A connection runs at another level; later it is the statement that needs it which raises.
+    """
+    if PRETENDED_LEVEL_KEY in session.info:
+        pretended: str | None = session.info[PRETENDED_LEVEL_KEY]
+        level = session.connection().get_isolation_level() if pretended is None else pretended
+        _plan.check_isolation_level(wanted, level, name=name)
+        return _nothing
+    for connection in connections_of(session):
+        _plan.check_isolation_level(wanted, connection.get_isolation_level(), name=name)
+
+    def check(_session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
+        _plan.check_isolation_level(wanted, connection.get_isolation_level(), name=name)
+
+    event.listen(session, "after_begin", check)
+    return partial(event.remove, session, "after_begin", check)
+
+
+def _nothing() -> None:
+    """Stop nothing."""
 
 
 def needs_preparing(policy: SessionPolicy) -> bool:
-    """Say whether the policy has to be told to the database: that takes a connection before the body asks for one."""
+    """Say whether the policy has to be told to the database."""
     return policy.read_only is True or policy.isolation_level is not None
 
 
-def prepare(session: Session, policy: SessionPolicy, *, name: str, is_begun: bool) -> Callable[[], None] | None:
-    """Tell the database the level and READ ONLY; return what puts the connection back into its former state, if anything.
+class Preparation:
+    """Tells the level and READ ONLY to every connection that an owned session takes.
 
     Args:
         session: The owned session, in a transaction.
         policy: The merged policy.
         name: Qualified name of the callable, for the message.
         is_begun: Whether the factory handed the session over in a transaction: its level can then only be checked.
-
-    Raises:
-        PolicyConflictError: The transaction already runs at another level.
     """
-    bind = session.bind
-    if is_begun or (isinstance(bind, Connection) and bind.in_transaction()):
-        connection = session.connection()
+
+    __slots__ = ("_choose", "_level", "_name", "_options", "_read_only", "_session", "_twins", "_undo")
+
+    def __init__(self, session: Session, policy: SessionPolicy, *, name: str, is_begun: bool) -> None:
+        self._session = session
+        self._level = policy.isolation_level
+        self._read_only = policy.read_only is True
+        self._name = name
+        self._undo: list[Callable[[], None]] = []
+        self._twins: dict[Engine, Engine] = {}
+        self._choose = session.get_bind
+        self._options: dict[str, Any] = {} if self._level is None else {"isolation_level": self._level}
+        if self._read_only:  # other dialects ignore the option; it costs no round trip
+            self._options["postgresql_readonly"] = True
         if PRETENDED_LEVEL_KEY in session.info:
-            session.info[PRETENDED_LEVEL_KEY] = policy.isolation_level
-        elif policy.isolation_level is not None:
-            _plan.check_isolation_level(policy.isolation_level, connection.get_isolation_level(), name=name)
-        if policy.read_only and connection.dialect.name == "postgresql":
+            session.info[PRETENDED_LEVEL_KEY] = self._level
+        if not is_begun:
+            self._undo.append(partial(session.__dict__.pop, "get_bind", None))
+            session.get_bind = self._get_bind  # type: ignore[method-assign]
+
+    def _get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:  # noqa: ANN401 - as SQLAlchemy has them
+        """Stand in for the session's own ``get_bind``, which a subclass may have overridden to choose among engines."""
+        bind = self._choose(*args, **kwargs)
+        if isinstance(bind, Connection):
+            if not bind.in_transaction():
+                bind.execution_options(**self._options)
+            return bind
+        if (twin := self._twins.get(bind)) is None:
+            twin = self._twins[bind] = bind.execution_options(**self._options)
+            self._twins[twin] = twin  # somebody may hand over what they were given
+        return twin
+
+    def take(self, connection: Connection) -> None:
+        """Prepare a connection on which the session has begun, or check it.
+
+        Raises:
+            PolicyConflictError: The transaction already runs at another level.
+        """
+        is_prepared = connection.get_execution_options().items() >= self._options.items()
+        dialect = connection.dialect.name
+        if not is_prepared and self._level is not None and PRETENDED_LEVEL_KEY not in self._session.info:
+            _plan.check_isolation_level(self._level, connection.get_isolation_level(), name=self._name)
+        if not self._read_only:
+            return
+        if (dialect == "postgresql" and not is_prepared) or (dialect in {"mysql", "mariadb"} and is_prepared):
             connection.exec_driver_sql("SET TRANSACTION READ ONLY")
-    else:
-        options: dict[str, object] = {}
-        if policy.isolation_level is not None:
-            options["isolation_level"] = policy.isolation_level
-        if policy.read_only:  # other dialects ignore the option; it costs no round trip
-            options["postgresql_readonly"] = True
-        connection = session.connection(execution_options=options)
-        if policy.read_only and connection.dialect.name in {"mysql", "mariadb"}:
-            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
-    if policy.read_only and connection.dialect.name == "sqlite" and not _refuses_writes(connection):
-        connection.exec_driver_sql("PRAGMA query_only = 1")
-        for end in ("rollback", "commit"):  # a body that ends the transaction hands the connection back to the pool
-            listen(connection, end, _allow_writes)
-        return partial(_allow_writes, connection)
-    return None
+        if dialect == "sqlite" and not _refuses_writes(connection):
+            # First what undoes it: an interrupt in between would leave the pooled connection so for everybody.
+            self._undo.append(partial(_allow_writes, connection))
+            for end in ("rollback", "commit"):  # a body that ends the transaction hands the connection back to the pool
+                listen(connection, end, _allow_writes)
+            connection.exec_driver_sql("PRAGMA query_only = 1")
+
+    def undo(self) -> None:
+        """Put the session and its connections back into their former state."""
+        while self._undo:
+            self._undo.pop()()
 
 
 def _refuses_writes(connection: Connection) -> bool:

@@ -48,6 +48,7 @@ class Owner(Protocol):
     attached: str | None
     begun: Begun
 
+    def take(self, connection: Connection, /) -> None: ...
     @property
     def is_read_only(self) -> bool: ...
     @property
@@ -108,7 +109,7 @@ def _watcher(connection: Connection) -> Owner | None:
 def _remember_connection(session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
     owner: Owner | None = session.info.get(INFO_KEY)
     if owner is not None:
-        watch(connection, owner)
+        owner.take(connection)
 
 
 @event.listens_for(Engine, "handle_error")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from session_aware import _database, _plan
+from session_aware import _database
 from session_aware._marker import NO_MARKER
 from session_aware._request import DEFERRED, refuse_deferred
 from session_aware.exceptions import SessionOwnershipError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy.orm import Session, SessionTransaction
 
     from session_aware._request import Handle, Request
@@ -20,12 +22,13 @@ __all__ = ["Joined", "Savepoint"]
 class Savepoint:
     """A unit inside a given session: a SAVEPOINT around the body; the session stays its caller's."""
 
-    __slots__ = ("_request", "_savepoint", "_session")
+    __slots__ = ("_request", "_savepoint", "_session", "_stop_checking")
     marker = NO_MARKER
 
     def __init__(self, request: Request, _given: object) -> None:
         self._request = request
         self._savepoint: SessionTransaction | None = None
+        self._stop_checking: Callable[[], None] | None = None
 
     def doubt(self, _cause: BaseException) -> None:
         """Leave the outcome to the caller, whose COMMIT it is."""
@@ -36,7 +39,7 @@ class Savepoint:
 
     def begin(self, session: Session, _handle: Handle) -> None:
         """Check the level and set the savepoint."""
-        _verify_level(self._request, session)
+        self._stop_checking = _verify_level(self._request, session)
         self._session = session
         self._savepoint = session.begin_nested()
 
@@ -50,6 +53,7 @@ class Savepoint:
                 "an exception to roll it back, and leave commit() and rollback() to the caller."
             )
             raise SessionOwnershipError(msg)
+        _stop(self)
         self._savepoint.commit()
 
     def report(self, _error: BaseException | None) -> None:
@@ -57,6 +61,7 @@ class Savepoint:
 
     def abort(self, error: BaseException) -> None:
         """Roll back to the savepoint, unless it is gone with its transaction."""
+        _stop(self)
         if self._savepoint is None or not self._is_open():
             return
         try:
@@ -77,11 +82,12 @@ class Savepoint:
 class Joined:
     """A unit that joins, once the isolation level of the given transaction was checked if one is wanted."""
 
-    __slots__ = ("_request",)
+    __slots__ = ("_request", "_stop_checking")
     marker = NO_MARKER
 
     def __init__(self, request: Request, _given: object) -> None:
         self._request = request
+        self._stop_checking: Callable[[], None] | None = None
 
     def doubt(self, _cause: BaseException) -> None:
         """Leave the outcome to the caller, whose COMMIT it is."""
@@ -92,18 +98,27 @@ class Joined:
 
     def begin(self, session: Session, _handle: Handle) -> None:
         """Check the level."""
-        _verify_level(self._request, session)
+        self._stop_checking = _verify_level(self._request, session)
 
-    def end(self, result: object) -> None:
+    def end(self, _result: object) -> None:
         """Leave everything to the caller."""
+        _stop(self)
 
-    def abort(self, error: BaseException) -> None:
+    def abort(self, _error: BaseException) -> None:
         """Leave everything to the caller."""
+        _stop(self)
 
     def report(self, _error: BaseException | None) -> None:
         """Leave it out, likewise."""
 
 
-def _verify_level(request: Request, session: Session) -> None:
-    if (wanted := request.policy.isolation_level) is not None:
-        _plan.check_isolation_level(wanted, _database.isolation_level(session), name=request.name)
+def _verify_level(request: Request, session: Session) -> Callable[[], None] | None:
+    wanted = request.policy.isolation_level
+    return None if wanted is None else _database.verify_levels(session, wanted, request.name)
+
+
+def _stop(unit: Savepoint | Joined) -> None:
+    """End what watches over the levels of a given session, once."""
+    if unit._stop_checking is not None:  # noqa: SLF001 - both are of this module
+        unit._stop_checking()  # noqa: SLF001 - likewise
+        unit._stop_checking = None  # noqa: SLF001 - likewise

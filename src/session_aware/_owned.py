@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import InvalidRequestError
 
 from session_aware import _database, _faults, _hooks, _observe, _outcome, _ownership
@@ -17,8 +18,6 @@ from session_aware._request import DEFERRED, refuse_deferred
 from session_aware.exceptions import CommitOutcomeUnknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from sqlalchemy.orm import Session, SessionTransaction
 
     from session_aware._request import Handle, Request
@@ -48,8 +47,8 @@ class Owned:
     __slots__ = (
         "_handle",
         "_is_released",
+        "_preparation",
         "_request",
-        "_restore",
         "_started",
         "_transaction",
         "attached",
@@ -79,7 +78,7 @@ class Owned:
         self.is_over = True  # until there is a session to clean up
         self.failed: list[_hooks.FailedStatement] = []
         self.attached: str | None = None
-        self._restore: Callable[[], None] | None = None
+        self._preparation: _database.Preparation | None = None
 
     @property
     def is_read_only(self) -> bool:
@@ -98,7 +97,7 @@ class Owned:
 
     def needs_io_to_begin(self, session: Session) -> bool:
         """Say whether ``begin`` talks to the database; an ordinary begin only marks the session."""
-        return session.in_transaction() or _database.needs_preparing(self._request.policy)
+        return session.in_transaction() or isinstance(session.bind, Connection)
 
     def begin(self, session: Session, handle: Handle) -> None:
         """Take the new session over and begin, unless the factory already has."""
@@ -112,15 +111,37 @@ class Owned:
         # It is closed right after the commit: expiry could only turn what the body returns into DetachedInstanceError.
         session.expire_on_commit = False
         transaction = session.get_transaction()
-        is_begun = transaction is not None
-        if is_begun and (connection := _database.connection_of(session)) is not None:
-            _hooks.watch(connection, self)
+        is_joined = transaction is None and _database.check_bound_connection(session, self.name)
         self._transaction = session.begin() if transaction is None else transaction
         policy = self._request.policy
         if policy is not NO_POLICY and _database.needs_preparing(policy):
             if self.is_read_only:
                 _hooks.refuse_flushes(session)
-            self._restore = _database.prepare(session, policy, name=self.name, is_begun=is_begun)
+            self._preparation = _database.Preparation(session, policy, name=self.name, is_begun=transaction is not None)
+            if is_joined:
+                session.connection()  # to be checked now, and not at the first statement
+        if transaction is not None:
+            for connection in _database.connections_of(session):
+                self.take(connection)
+
+    def take(self, connection: Connection) -> None:
+        """Take over a connection on which the session has begun, before its first statement there.
+
+        Raises:
+            SessionFactoryError: The connection is in AUTOCOMMIT, or in a transaction that the unit's COMMIT would not end.
+            PolicyConflictError: Its transaction runs at another level than the policy's.
+        """
+        if connection in self.begun:
+            return
+        _hooks.watch(connection, self)
+        try:
+            _database.check_taken_connection(self.session, self._transaction, connection, self.name)
+            _database.check_autocommit(self.session, connection, self.name)
+            if self._preparation is not None:
+                self._preparation.take(connection)
+        except Exception as error:
+            self.failed.append(_hooks.FailedStatement(error, ()))  # whoever swallows it shall not go on to a COMMIT
+            raise
 
     def end(self, result: object) -> None:
         """Commit, or roll a dry run and a read-only unit back with its objects kept readable; then close.
@@ -226,8 +247,8 @@ class Owned:
         self.is_ending = self.is_over = self._is_released = True
         self.marker.is_active = False
         try:
-            if self._restore is not None:
-                self._restore()
+            if self._preparation is not None:
+                self._preparation.undo()
             if self.outcome != "committed":
                 self._handle.rollback()
             self._handle.close()

@@ -48,8 +48,8 @@ FAULTS = (
         "retry an unknown commit",
         "psycopg",
         (_retry.Attempts._is_worth_another,),
-        "isinstance(error, CommitOutcomeUnknown) or not self._retry.on(error)",
-        "not (isinstance(error, CommitOutcomeUnknown) or self._retry.on(error))",
+        'isinstance(error, CommitOutcomeUnknown) or self._outcome() != "rolled back"',
+        "False",
         "duplicated",
     ),
     Fault(

@@ -71,7 +71,8 @@ def test_mysql_is_told_that_the_transaction_is_read_only(sqlite: SyncDatabase, m
 
     @auto_session_func(session_factory=sqlite.maker, read_only=True)
     def read(*, session: Session = NEW_SESSION) -> None:
-        pytest.fail("the body ran")
+        session.execute(select(Account))
+        pytest.fail("it was sent")
 
     with pytest.raises(exc.OperationalError) as caught:  # from SQLite, which does not know the statement
         read()
@@ -185,16 +186,20 @@ def test_unit_inside_a_unit_on_the_same_connection_gives_it_back(database: SyncD
         connection.rollback()
 
 
-def test_units_on_the_same_connection_may_end_in_any_order(database: SyncDatabase) -> None:
-    with database.engine.connect() as connection, connection.begin():
+def test_first_of_two_units_to_commit_a_shared_transaction_ends_that_of_the_other(database: SyncDatabase) -> None:
+    with database.engine.connect() as connection:
+        connection.begin()
 
-        class Here(Accounts, session_factory=sessionmaker(connection, join_transaction_mode="rollback_only")):
+        class Here(Accounts, session_factory=sessionmaker(connection, join_transaction_mode="control_fully")):
             """Has streams that overlap."""
 
         first, second = iter(Here().stream("ann")), iter(Here().stream("bob"))
         next(first)
         next(second)
-        assert list(first) == list(second) == []
+        assert list(first) == []
+        with pytest.raises(SessionOwnershipError):
+            next(second)
+        assert "session_aware" not in vars(connection)
     assert database.owners() == ["ann", "bob"]
 
 

@@ -84,7 +84,7 @@ class Bank:
         self.makers = {name: databases.sync("sqlite", name=name).maker for name in ("one", "two", "process")}
 
     def of(self, session: Session) -> str:
-        return next(name for name, maker in self.makers.items() if maker.kw["bind"] is session.get_bind())
+        return next(name for name, maker in self.makers.items() if maker.kw["bind"].url == session.connection().engine.url)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, delete, insert, select, text, update
+from sqlalchemy import create_engine, delete, insert, inspect, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
@@ -19,12 +19,13 @@ from session_aware import (
     PoisonedTransactionError,
     Retry,
     SessionAwareService,
+    SessionFactoryError,
     auto_session_func,
     configure,
     is_transient,
 )
 from session_aware._faults import code_of
-from tests.ledger import Account, Base
+from tests.ledger import Account, Base, Entry
 from tests.servers.mariadb import MariaDB
 from tests.servers.proxy import TcpProxy, Verdict, on_commit
 from tests.services import add
@@ -202,6 +203,53 @@ def test_write_in_a_read_only_unit_is_refused_by_the_database(bank: Bank) -> Non
     ]
     bank.work.run(lambda session: session.execute(credit("ann")))  # the pooled connection writes again
     assert bank.balances() == {"ann": 1, "bob": 0}
+
+
+@pytest.mark.parametrize(
+    "options", [{"isolation_level": "AUTOCOMMIT"}, {"connect_args": {"autocommit": True}}], ids=["isolation_level", "driver"]
+)
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # aiomysql's, at the end of its loop
+def test_engine_in_autocommit_is_refused_before_the_first_statement(bank: Bank, options: dict[str, Any]) -> None:
+    async def scenario() -> None:
+        for driver in ("asyncmy", "aiomysql"):
+            engine = create_async_engine(bank.server.url(driver), **options)
+            bank.work.async_session_factory = async_sessionmaker(engine)
+            with pytest.raises(SessionFactoryError, match="is in AUTOCOMMIT"):
+                await bank.work.arun("INSERT INTO account (owner, balance) VALUES ('eve', 0)")
+            await engine.dispose()
+
+    engine = create_engine(bank.server.url(), **options)
+    bank.work.session_factory = sessionmaker(engine)
+    with pytest.raises(SessionFactoryError, match="is in AUTOCOMMIT"):
+        bank.work.run(lambda session: add(session, "eve"))
+    engine.dispose()
+    asyncio.run(scenario())
+    assert sorted(bank.balances()) == ["ann", "bob"]
+
+
+def test_read_only_and_level_hold_on_every_connection(bank: Bank) -> None:
+    other = create_engine(bank.server.url())
+    binds: dict[Any, Any] = {Account: bank.engine, Entry: other}
+    bank.work.session_factory = sessionmaker(binds=binds)
+    statement = insert(Account).values(owner="eve", balance=0)
+
+    def write(session: Session) -> None:
+        session.execute(select(Account))
+        session.execute(statement, bind_arguments={"mapper": inspect(Entry)})
+
+    def levels(session: Session) -> list[str]:
+        return [session.connection(bind_arguments={"mapper": inspect(cls)}).get_isolation_level() for cls in binds]
+
+    configure(read_only=True, isolation_level="SERIALIZABLE")
+    with pytest.raises(DBAPIError) as caught:
+        bank.work.run(write)
+    assert code_of(caught.value) == 1792
+    assert bank.work.run(levels) == ["SERIALIZABLE"] * 2
+    configure(read_only=None, isolation_level=None)
+    assert bank.work.run(levels) == ["REPEATABLE READ"] * 2
+    bank.work.run(write)
+    assert sorted(bank.balances()) == ["ann", "bob", "eve"]
+    other.dispose()
 
 
 def test_killed_connection_is_tried_again(bank: Bank) -> None:

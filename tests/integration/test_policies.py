@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, NamedTuple
 
 import pytest
-from sqlalchemy import Connection, event, exc, insert, select, text, update
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import Connection, event, exc, insert, inspect, select, text, update
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.horizontal_shard import ShardedSession
 from sqlalchemy.orm import Session, sessionmaker
 
 from session_aware import (
@@ -23,7 +24,7 @@ from session_aware import (
     configure,
 )
 from tests.databases import AsyncDatabase, Databases, SyncDatabase
-from tests.ledger import Account
+from tests.ledger import Account, Entry
 from tests.services import JOINED, NOTHING, OWNED, UNDONE, Accounts, AsyncAccounts, Failure, aadd, add
 
 SERIALIZABLE = "SERIALIZABLE"
@@ -282,7 +283,7 @@ def test_flush_of_changes_in_a_read_only_unit_is_refused(database: SyncDatabase)
     for call in (lambda: reading.open("ann"), reading.unflushed):
         with pytest.raises(PolicyConflictError):
             call()
-        assert database.recorder.take() == UNDONE
+        assert database.recorder.take() == NOTHING  # refused before a connection was needed
     assert database.owners() == []
 
 
@@ -376,6 +377,184 @@ def test_session_that_a_factory_hands_out_again_may_write_in_a_writing_unit(sqli
     read()
     write()
     assert sqlite.owners() == ["ann"]
+
+
+def test_connection_can_write_again_after_an_interrupt_at_the_worst_moment(sqlite: SyncDatabase) -> None:
+    @event.listens_for(sqlite.engine, "after_cursor_execute")
+    def _interrupt(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement == "PRAGMA query_only = 1":
+            raise KeyboardInterrupt
+
+    reading = Reading()
+    reading.session_factory = sqlite.maker
+    with pytest.raises(KeyboardInterrupt):
+        reading.count()
+    on(sqlite, Accounts).open("ann")
+    assert sqlite.owners() == ["ann"]
+
+
+# Several connections
+
+
+class TwoBinds(NamedTuple):
+    """Two databases, and every way of a session to be on both: accounts in the one, entries in the other."""
+
+    one: SyncDatabase
+    two: SyncDatabase
+
+    def makers(self) -> dict[str, Callable[[], Session]]:
+        one, two = self.one.engine, self.two.engine
+
+        class Routing(Session):
+            def get_bind(self, mapper: Any = None, **_: Any) -> Any:
+                return two if mapper is not None and mapper.class_ is Entry else one
+
+        def sharded() -> Session:
+            return ShardedSession(
+                shards={"one": one, "two": two},
+                shard_chooser=lambda mapper, *_: "two" if mapper is not None and mapper.class_ is Entry else "one",
+                identity_chooser=lambda *_, **__: ["one", "two"],
+                execute_chooser=lambda state: ["two" if state.bind_mapper is inspect(Entry) else "one"],
+            )
+
+        binds: dict[Any, Any] = {Account: one, Entry: two}
+        return {
+            "binds": sessionmaker(binds=binds),
+            "default and binds": sessionmaker(one, binds={Entry: two}),
+            "get_bind": sessionmaker(class_=Routing),
+            "shards": sharded,
+        }
+
+
+WAYS = ["binds", "default and binds", "get_bind", "shards"]
+
+
+@pytest.fixture(params=["sqlite", "psycopg"])
+def two_binds(request: pytest.FixtureRequest, databases: Databases) -> TwoBinds:
+    return TwoBinds(*(databases.sync(request.param, name=name) for name in ("one", "two")))
+
+
+def levels(session: Session) -> list[str]:
+    return [session.connection(bind_arguments={"mapper": inspect(cls)}).get_isolation_level() for cls in (Account, Entry)]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_read_only_holds_on_every_connection(two_binds: TwoBinds, way: str) -> None:
+    @auto_session_func(session_factory=two_binds.makers()[way], read_only=True)
+    def read_and_write(written: Any, *, session: Session = NEW_SESSION) -> None:
+        assert [*session.scalars(select(Account)), *session.scalars(select(Entry))] == []
+        session.execute(insert(written).values(VALUES[written]))
+
+    for written in (Account, Entry):
+        with pytest.raises(exc.DBAPIError, match=r"read-?only"):
+            read_and_write(written)
+    write = auto_session_ctx(session_factory=two_binds.makers()[way])
+    with write as session:
+        session.add_all([Account(**VALUES[Account]), Account(owner="bob")])
+    assert two_binds.one.owners() == ["ann", "bob"]
+
+
+VALUES: dict[Any, dict[str, Any]] = {Account: {"owner": "ann", "balance": 0}, Entry: {"account_id": 1, "amount": 0}}
+
+
+@pytest.mark.parametrize("way", WAYS[:3])  # a ShardedSession has a connection for a shard, not for a mapper
+def test_level_holds_on_every_connection_and_goes_with_the_unit(databases: Databases, way: str) -> None:
+    two_binds = TwoBinds(databases.sync("psycopg"), databases.sync("psycopg"))
+    maker = two_binds.makers()[way]
+    with auto_session_ctx(session_factory=maker, isolation_level=SERIALIZABLE) as session:
+        assert levels(session) == [SERIALIZABLE] * 2
+        assert levels(session) == [SERIALIZABLE] * 2
+        session.add(Account(owner="ann"))
+    with auto_session_ctx(session_factory=maker) as session:
+        assert levels(session) == ["READ COMMITTED"] * 2
+    assert two_binds.one.owners() == ["ann"]
+    assert two_binds.one.recorder.events == two_binds.two.recorder.events == OWNED * 2
+
+
+@pytest.mark.parametrize("way", WAYS[:3])
+def test_joining_checks_every_connection_before_its_first_statement(databases: Databases, way: str) -> None:
+    two_binds = TwoBinds(databases.sync("psycopg"), databases.sync("psycopg"))
+    strict = two_binds.one.engine.execution_options(isolation_level=SERIALIZABLE)
+    makers = TwoBinds(SyncDatabase(strict, strict), two_binds.two).makers()
+    ran: list[str] = []
+
+    @auto_session_func(isolation_level=SERIALIZABLE)
+    def join(*, session: Session = NEW_SESSION) -> None:
+        session.execute(select(Account))
+        ran.append("the first")
+        session.execute(select(Entry))
+        ran.append("the second")
+
+    with makers[way]() as session:
+        with pytest.raises(PolicyConflictError) as caught:
+            join(session=session)
+        assert str(caught.value).startswith("join: its isolation level is SERIALIZABLE, but the given session's transaction")
+        assert ran == ["the first"]
+        with pytest.raises(PolicyConflictError):  # now both are there at the beginning
+            join(session=session)
+        assert ran == ["the first"]
+        session.rollback()
+        session.execute(select(Entry))  # and who looked has gone
+
+
+def test_nested_joining_checks_every_connection(databases: Databases) -> None:
+    two_binds = TwoBinds(databases.sync("psycopg"), databases.sync("psycopg"))
+
+    @auto_session_func(isolation_level=SERIALIZABLE, propagation=Propagation.NESTED)
+    def join(*, session: Session = NEW_SESSION) -> None:
+        session.execute(select(Entry))
+
+    with two_binds.makers()["binds"]() as session:
+        with pytest.raises(PolicyConflictError):
+            join(session=session)
+        session.rollback()
+        session.execute(select(Entry))
+
+
+def test_policies_are_checked_on_every_connection_that_the_factory_began(databases: Databases) -> None:
+    two_binds = TwoBinds(databases.sync("psycopg"), databases.sync("psycopg"))
+
+    def factory() -> Session:
+        session = two_binds.makers()["binds"]()
+        session.execute(select(Account))
+        session.execute(select(Entry))
+        return session
+
+    with pytest.raises(PolicyConflictError), auto_session_ctx(session_factory=factory, isolation_level=SERIALIZABLE):
+        pytest.fail("the block was entered")
+    with (
+        pytest.raises(exc.DBAPIError, match="read-only"),
+        auto_session_ctx(session_factory=factory, read_only=True) as session,
+    ):
+        session.execute(insert(Entry).values(VALUES[Entry]))
+
+
+def test_async_policies_hold_on_every_connection(async_postgres: AsyncDatabase, databases: Databases) -> None:
+    driver = async_postgres.engine.dialect.driver
+    other = databases.asynchronous(driver)
+
+    async def scenario() -> None:
+        try:
+            maker = async_sessionmaker(binds={Account: async_postgres.engine, Entry: other.engine})
+            async with auto_session_ctx(async_session_factory=maker, isolation_level=SERIALIZABLE) as session:
+                assert await session.run_sync(levels) == [SERIALIZABLE] * 2
+            with pytest.raises(exc.DBAPIError, match="read-only"):
+                async with auto_session_ctx(async_session_factory=maker, read_only=True) as session:
+                    await session.execute(select(Account))
+                    await session.execute(insert(Entry).values(VALUES[Entry]))
+        finally:
+            await other.engine.dispose()
+
+    async_postgres.run(scenario())
+
+
+def test_session_chooses_its_engine_itself_again_after_the_unit(sqlite: SyncDatabase) -> None:
+    again = sqlite.maker()
+    with auto_session_ctx(session_factory=lambda: again, read_only=True) as session:
+        assert session.get_bind() is not sqlite.engine
+        assert session.connection(bind_arguments={"bind": session.get_bind()}) is session.connection()
+    assert again.get_bind() is sqlite.engine
+    assert "get_bind" not in vars(again)
 
 
 @pytest.mark.parametrize("end", ["rollback", "close"])

@@ -164,8 +164,6 @@ class Model(Interpreter[ModelSession]):
             session.is_owned = True
             session.is_read_only = session.is_refusing = policy.read_only is True
             session.level = policy.isolation_level or self._level
-            if policy.read_only or policy.isolation_level is not None:
-                session.connect()
             yield session
             if session.is_ended:
                 raise SessionOwnershipError

@@ -1,0 +1,52 @@
+"""What the driver of a connection knows of its transaction and SQLAlchemy does not ask; nothing here sends anything.
+
+A driver that cannot tell is taken for one that has nothing to report.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy.util import await_only
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+__all__ = ["is_autocommit"]
+
+_UNKNOWN: Final = object()
+
+
+def is_autocommit(connection: Connection, *, may_begin_later: bool) -> bool:
+    """Say whether each statement is committed at once, by whatever switch: SQLAlchemy's, the driver's or a setting's.
+
+    Args:
+        connection: In a transaction, as SQLAlchemy sees it; its ``begin`` listeners have run.
+        may_begin_later: Whether somebody may still send BEGIN. The usual cure for sqlite3's default is to have the driver
+            begin nothing, and to send BEGIN in a listener.
+    """
+    if connection.dialect.name == "sqlite":
+        return _is_sqlite_autocommit(connection.connection.driver_connection, may_begin_later=may_begin_later)
+    dbapi_connection: Any = connection.connection.dbapi_connection
+    asked = getattr(
+        dbapi_connection, "get_autocommit", None
+    )  # MySQL's drivers, where "autocommit" is the method that sets it
+    value = asked() if callable(asked) else getattr(dbapi_connection, "autocommit", False)
+    return value is True
+
+
+def _is_sqlite_autocommit(driver_connection: Any, *, may_begin_later: bool) -> bool:  # noqa: ANN401 - of any driver
+    if isinstance(switch := _sqlite_switch(driver_connection), bool):
+        return switch
+    begins_nothing = getattr(driver_connection, "isolation_level", _UNKNOWN) is None
+    return begins_nothing and not driver_connection.in_transaction and not may_begin_later
+
+
+def _sqlite_switch(driver_connection: Any) -> object:  # noqa: ANN401 - of any driver
+    """Return sqlite3's ``autocommit``: True, False, or the number that stands for its default; None before Python 3.12."""
+    inner, run = getattr(driver_connection, "_conn", None), getattr(driver_connection, "_execute", None)
+    if inner is None or run is None or not hasattr(type(inner), "autocommit"):
+        return getattr(driver_connection, "autocommit", None)
+    # aiosqlite has no such attribute, and sqlite3 answers in the thread that made the connection alone.
+    switch: object = await_only(run(getattr, inner, "autocommit"))
+    return switch

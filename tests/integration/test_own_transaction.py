@@ -1,0 +1,299 @@
+"""What an owned session needs: a transaction that its COMMIT ends, and that a ROLLBACK undoes. Others are refused."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from session_aware import (
+    NEW_SESSION,
+    PoisonedTransactionError,
+    SessionAwareService,
+    SessionFactoryError,
+    _driver,
+    auto_session_ctx,
+    auto_session_func,
+)
+from tests.databases import AsyncDatabase, Databases, SyncDatabase
+from tests.ledger import Account, Entry
+from tests.services import Accounts, AsyncAccounts, Failure, aadd, add
+
+# AUTOCOMMIT
+
+HAS_SWITCH = sys.version_info >= (3, 12)  # sqlite3's own "autocommit"
+
+SWITCHES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "sqlite, isolation_level": ("sqlite", {"isolation_level": "AUTOCOMMIT"}, {}),
+    "sqlite, options": ("sqlite", {}, {"isolation_level": "AUTOCOMMIT"}),
+    "sqlite, isolation_level of the driver": ("sqlite", {"connect_args": {"isolation_level": None}}, {}),
+    "psycopg, isolation_level": ("psycopg", {"isolation_level": "AUTOCOMMIT"}, {}),
+    "psycopg, options": ("psycopg", {}, {"isolation_level": "AUTOCOMMIT"}),
+    "psycopg, autocommit of the driver": ("psycopg", {"connect_args": {"autocommit": True}}, {}),
+    "psycopg2, isolation_level": ("psycopg2", {"isolation_level": "AUTOCOMMIT"}, {}),
+    "psycopg2, options": ("psycopg2", {}, {"isolation_level": "AUTOCOMMIT"}),
+}
+ASYNC_SWITCHES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "aiosqlite, isolation_level": ("aiosqlite", {"isolation_level": "AUTOCOMMIT"}, {}),
+    "aiosqlite, options": ("aiosqlite", {}, {"isolation_level": "AUTOCOMMIT"}),
+    "aiosqlite, isolation_level of the driver": ("aiosqlite", {"connect_args": {"isolation_level": None}}, {}),
+    "psycopg, isolation_level": ("psycopg", {"isolation_level": "AUTOCOMMIT"}, {}),
+    "psycopg, autocommit of the driver": ("psycopg", {"connect_args": {"autocommit": True}}, {}),
+    "asyncpg, isolation_level": ("asyncpg", {"isolation_level": "AUTOCOMMIT"}, {}),
+    "asyncpg, options": ("asyncpg", {}, {"isolation_level": "AUTOCOMMIT"}),
+}
+if HAS_SWITCH:
+    SWITCHES["sqlite, autocommit of the driver"] = ("sqlite", {"connect_args": {"autocommit": True}}, {})
+    ASYNC_SWITCHES["aiosqlite, autocommit of the driver"] = ("aiosqlite", {"connect_args": {"autocommit": True}}, {})
+
+
+OnAsync = tuple[AsyncDatabase, AsyncEngine]
+
+
+def in_autocommit(name: str) -> str:
+    return (
+        f"{name}: the engine of its session factory is in AUTOCOMMIT, where each statement is committed at once: nothing "
+        "could be rolled back. Name a factory whose engine has transactions: one without isolation_level='AUTOCOMMIT' and "
+        "without the driver's autocommit=True."
+    )
+
+
+def listened(engine: Engine) -> list[str]:
+    """Return where each statement of an engine is noted."""
+    sent: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *args: sent.append(args[2]))
+    return sent
+
+
+@pytest.fixture(params=SWITCHES)
+def autocommitting(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Engine]:
+    driver, options, execution_options = SWITCHES[request.param]
+    url = databases.sync("sqlite" if driver == "sqlite" else "psycopg").engine.url
+    engine = create_engine(url.set(drivername=f"postgresql+{driver}") if "psycopg" in driver else url, **options)
+    yield engine.execution_options(**execution_options) if execution_options else engine
+    engine.dispose()
+
+
+@pytest.fixture(params=ASYNC_SWITCHES)
+def autocommitting_async(request: pytest.FixtureRequest, databases: Databases) -> Iterator[OnAsync]:
+    driver, options, execution_options = ASYNC_SWITCHES[request.param]
+    database = databases.asynchronous(driver)
+    engine = create_async_engine(database.engine.url, **options)
+    yield database, engine.execution_options(**execution_options) if execution_options else engine
+    database.run(engine.dispose())
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_engine_in_autocommit_is_refused_before_the_first_statement(autocommitting: Engine, *, read_only: bool) -> None:
+    ran: list[str] = []
+    sent = listened(autocommitting)
+
+    @auto_session_func(session_factory=sessionmaker(autocommitting), read_only=read_only)
+    def look(*, session: Session = NEW_SESSION) -> None:
+        session.execute(select(Account))
+        ran.append("more than the first statement")
+
+    for _ in range(2):
+        with pytest.raises(SessionFactoryError) as caught:
+            look()
+        assert str(caught.value) == in_autocommit("look")
+    assert ran == sent == []
+
+
+def test_async_engine_in_autocommit_is_refused_before_the_first_statement(
+    autocommitting_async: OnAsync,
+) -> None:
+    database, engine = autocommitting_async
+    sent = listened(engine.sync_engine)
+    accounts = AsyncAccounts()
+    accounts.async_session_factory = async_sessionmaker(engine)
+    for _ in range(2):
+        with pytest.raises(SessionFactoryError) as caught:
+            database.run(accounts.open("ann"))
+        assert str(caught.value) == in_autocommit("AsyncAccounts.open")
+    assert sent == []
+    assert database.owners() == []
+
+
+def test_refusal_that_the_body_swallows_is_no_success(databases: Databases) -> None:
+    database = databases.sync("psycopg")
+
+    @auto_session_func(session_factory=sessionmaker(database.engine.execution_options(isolation_level="AUTOCOMMIT")))
+    def swallow(*, session: Session = NEW_SESSION) -> None:
+        try:
+            session.execute(select(Account))
+        except SessionFactoryError:
+            pass
+
+    with pytest.raises(PoisonedTransactionError) as caught:
+        swallow()
+    assert isinstance(caught.value.__cause__, SessionFactoryError)
+
+
+def test_session_that_its_body_puts_in_autocommit_is_refused(database: SyncDatabase) -> None:
+    class Here(Accounts, session_factory=database.maker):
+        def forget(self, *, session: Session = NEW_SESSION) -> None:
+            session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+            add(session, "ann")
+
+    with pytest.raises(SessionFactoryError):
+        Here().forget()
+    assert database.owners() == []
+
+
+def test_given_session_may_be_in_autocommit(autocommitting: Engine) -> None:
+    with Session(autocommitting) as session:
+        assert Accounts().open("ann", session=session).owner == "ann"
+
+
+def test_engine_is_asked_once(database: SyncDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Connection] = []
+    is_autocommit = _driver.is_autocommit
+
+    def counting(connection: Connection, *, may_begin_later: bool) -> bool:
+        asked.append(connection)
+        return is_autocommit(connection, may_begin_later=may_begin_later)
+
+    monkeypatch.setattr(_driver, "is_autocommit", counting)
+    accounts = Accounts()
+    for maker in (database.maker, sessionmaker(database.engine.execution_options(label="x"))):
+        accounts.session_factory = maker
+        for owner in ("ann", "bob"):
+            accounts.open(f"{owner} {maker.kw['bind'] is database.engine}")
+    assert len(asked) == 1
+
+
+def test_level_of_the_policy_takes_an_engine_out_of_autocommit(databases: Databases) -> None:
+    database = databases.sync("psycopg")
+    engine = create_engine(database.engine.url, isolation_level="AUTOCOMMIT")
+    maker = sessionmaker(engine)
+    for _ in range(2):
+        with auto_session_ctx(session_factory=maker, isolation_level="SERIALIZABLE") as session:
+            session.execute(select(Account))
+        with pytest.raises(SessionFactoryError), auto_session_ctx(session_factory=maker) as session:
+            session.execute(select(Account))
+    engine.dispose()
+
+
+def _begin_on_engine(engine: Engine, _maker: sessionmaker[Session]) -> None:
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+
+
+def _begin_on_maker(_engine: Engine, maker: sessionmaker[Session]) -> None:
+    event.listen(maker, "after_begin", lambda *args: args[2].exec_driver_sql("BEGIN IMMEDIATE"))
+
+
+@pytest.mark.parametrize("begin", [_begin_on_engine, _begin_on_maker])
+def test_driver_that_begins_nothing_is_taken_where_a_listener_begins(
+    databases: Databases, begin: Callable[[Engine, sessionmaker[Session]], None]
+) -> None:
+    database = databases.sync("sqlite")
+    options: Any = {"connect_args": {"isolation_level": None}}
+    engine = create_engine(database.engine.url, **options)
+    maker = sessionmaker(engine)
+    begin(engine, maker)
+    accounts = Accounts()
+    accounts.session_factory = maker
+    accounts.open("ann")
+    with pytest.raises(Failure):
+        accounts.open("bad")
+    assert database.owners() == ["ann"]
+    engine.dispose()
+
+
+@pytest.mark.skipif(not HAS_SWITCH, reason="sqlite3 has its autocommit from Python 3.12 on")
+def test_sqlite_with_its_own_transactions_is_taken(databases: Databases) -> None:
+    database = databases.sync("sqlite")
+    engine = create_engine(database.engine.url, connect_args={"autocommit": False})
+    accounts = Accounts()
+    accounts.session_factory = sessionmaker(engine)
+    accounts.open("ann")
+    with pytest.raises(Failure):
+        accounts.open("bad")
+    assert database.owners() == ["ann"]
+    engine.dispose()
+
+
+# A connection in somebody else's transaction
+
+
+def begun_elsewhere(mode: str) -> str:
+    return (
+        "Accounts.open: its session factory is bound to a Connection in a transaction that was begun elsewhere, and "
+        f"join_transaction_mode='{mode}' leaves the COMMIT to whoever began it: the call would be reported as committed, "
+        "and could still be rolled back. Bind the factory to the engine, or write 'Accounts.open(..., session=session)' "
+        "with a session of that connection; for tests join_transaction_mode='create_savepoint'."
+    )
+
+
+@pytest.mark.parametrize("mode", ["conditional_savepoint", "rollback_only"])
+def test_connection_in_a_transaction_that_commit_would_not_end_is_refused(database: SyncDatabase, mode: Any) -> None:
+    with database.engine.connect() as connection, connection.begin():
+        connection.execute(insert(Account).values(owner="outer", balance=0))
+        accounts = Accounts()
+        accounts.session_factory = sessionmaker(connection, join_transaction_mode=mode)
+        with pytest.raises(SessionFactoryError) as caught:
+            accounts.open("ann")
+        assert str(caught.value) == begun_elsewhere(mode)
+        with pytest.raises(SessionFactoryError), auto_session_ctx(session_factory=accounts.session_factory, read_only=True):
+            pytest.fail("the block was entered")
+    assert database.owners() == ["outer"]  # whose transaction was left alone
+
+
+def test_connection_of_one_of_several_binds_is_refused_too(databases: Databases) -> None:
+    one, two = databases.sync("sqlite", name="one"), databases.sync("sqlite", name="two")
+
+    class Here(SessionAwareService):
+        def both(self, *, session: Session = NEW_SESSION) -> None:
+            add(session, "ann")
+            session.execute(insert(Entry).values(account_id=1))
+
+    with two.engine.connect() as connection, connection.begin():
+        here = Here()
+        binds: dict[Any, Any] = {Account: one.engine, Entry: connection}
+        here.session_factory = sessionmaker(binds=binds)
+        with pytest.raises(SessionFactoryError, match="begun elsewhere"):
+            here.both()
+        here.session_factory = sessionmaker(binds=binds, join_transaction_mode="create_savepoint")
+    assert one.owners() == []
+
+
+def test_connection_whose_transaction_commit_ends_is_taken(database: SyncDatabase) -> None:
+    accounts = Accounts()
+    with database.engine.connect() as connection:
+        accounts.session_factory = sessionmaker(connection)  # in no transaction
+        accounts.open("ann")
+        connection.begin()
+        accounts.session_factory = sessionmaker(connection, join_transaction_mode="control_fully")
+        accounts.open("bob")
+        assert database.owners() == ["ann", "bob"]
+        with connection.begin(), connection.begin_nested():
+            accounts.session_factory = sessionmaker(connection)  # in a savepoint it makes one of its own
+            accounts.open("cid")
+            with pytest.raises(Failure):
+                accounts.open("bad")
+    assert database.owners() == ["ann", "bob", "cid"]
+
+
+def test_async_connection_in_a_transaction_that_commit_would_not_end_is_refused(async_database: AsyncDatabase) -> None:
+    class Here(SessionAwareService):
+        async def open(self, *, session: AsyncSession = NEW_SESSION) -> None:
+            await aadd(session, "ann")
+
+    async def scenario() -> None:
+        here = Here()
+        async with async_database.engine.connect() as connection, connection.begin():
+            await connection.execute(text("INSERT INTO account (owner, balance) VALUES ('outer', 0)"))
+            here.async_session_factory = async_sessionmaker(connection)
+            with pytest.raises(SessionFactoryError, match="join_transaction_mode='conditional_savepoint' leaves the COMMIT"):
+                await here.open()
+            here.async_session_factory = async_sessionmaker(connection, join_transaction_mode="create_savepoint")
+            await here.open()
+
+    async_database.run(scenario())
+    assert async_database.owners() == ["ann", "outer"]
