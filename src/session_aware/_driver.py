@@ -12,7 +12,7 @@ from sqlalchemy.util import await_only
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["is_autocommit"]
+__all__ = ["is_autocommit", "is_closed"]
 
 _UNKNOWN: Final = object()
 
@@ -33,6 +33,14 @@ def is_autocommit(connection: Connection, *, may_begin_later: bool) -> bool:
     )  # MySQL's drivers, where "autocommit" is the method that sets it
     value = asked() if callable(asked) else getattr(dbapi_connection, "autocommit", False)
     return value is True
+
+
+def is_closed(connection: Connection) -> bool:
+    """Say whether the driver knows that its connection is closed, so that it will send nothing more."""
+    driver_connection: Any = connection.connection.driver_connection
+    asked = getattr(driver_connection, "is_closed", None)  # asyncpg
+    value = asked() if callable(asked) else getattr(driver_connection, "closed", False)
+    return isinstance(value, int) and value != 0
 
 
 def _is_sqlite_autocommit(driver_connection: Any, *, may_begin_later: bool) -> bool:  # noqa: ANN401 - of any driver

@@ -25,6 +25,7 @@ ABORTED: Final[frozenset[Code]] = frozenset({
     "40001",  # serialization failure; also CockroachDB, YugabyteDB, Aurora DSQL, and conflicts on a hot standby
     "40P01",  # deadlock
     1213,  # deadlock; Galera's certification failure at COMMIT; OceanBase, with SQLSTATE HY000
+    3101,  # MySQL's group replication: another member's transaction was first (D)
     "sqlite:5",  # SQLITE_BUSY, with 261 (recovery, D) and 517 (snapshot)
     "grpc:ABORTED",  # Spanner (D)
 })  # fmt: skip
@@ -40,6 +41,7 @@ ABORTED_IN_BODY: Final[frozenset[Code]] = frozenset({
 LOST: Final[frozenset[Code]] = frozenset({
     "08000", "08001", "08003", "08004", "08006",  # connection exceptions (08003 measured, the others D)
     "57P01", "57P02", "57P03",  # the administrator, a crash, a server that starts up (57P01 measured, the others D)
+    "25P03", "25P04", "57P05",  # the server's time limits for an idle or long transaction and an idle session
     "53300",  # too many connections
     2002, 2003, 2006, 2013,  # MySQL: cannot connect, gone away, lost
     1040, 1226,  # MySQL: too many connections (D), the user's limit
@@ -48,9 +50,19 @@ LOST: Final[frozenset[Code]] = frozenset({
     "grpc:UNAVAILABLE",  # Spanner (D)
 })  # fmt: skip
 
-# A constraint that is checked at COMMIT: certainly not applied, and another attempt would fail too.
-CONSTRAINT: Final[frozenset[Code]] = frozenset({"sqlite:19"})
-CONSTRAINT_CLASS: Final = "23"
+# At COMMIT these are certain as well. The first are raised while the server runs what was deferred until then, constraints
+# and triggers, so before it commits; another attempt would fail too. The time limits end a session that waits for a command
+# or a transaction that has not begun to commit: one whose COMMIT waited for a standby was left alone by all of them.
+REFUSED_AT_COMMIT: Final[frozenset[Code]] = frozenset({
+    "0A000", "25006", "40002", "55P03",  # a trigger's: not supported, read-only, a constraint, a lock that is not free
+    "25P03", "25P04", "57P05",  # the server's time limits
+    "sqlite:13",  # the disk is full
+    "sqlite:19",  # a constraint
+})  # fmt: skip
+REFUSED_AT_COMMIT_CLASSES: Final = (  # of SQLSTATE
+    "21", "22", "23", "27", "2F", "38", "39", "42", "44",  # what statements and constraints of a trigger raise
+    "P0",  # what PL/pgSQL raises by itself, P0001 for RAISE
+)  # fmt: skip
 
 # A write where only reading is possible: a hot standby, a READ ONLY transaction, a read-only server or file.
 ROUTING: Final[frozenset[Code]] = frozenset({"25006", 1290, 1792, "sqlite:8"})
@@ -131,7 +143,8 @@ def is_lost(exc: BaseException) -> bool:
 def is_not_applied(exc: BaseException) -> bool:
     """Say whether an error **at COMMIT** means that nothing was applied. Everything else there is unknown."""
     code = code_of(exc)
-    return code in ABORTED or code in CONSTRAINT or (isinstance(code, str) and code.startswith(CONSTRAINT_CLASS))
+    is_refused = isinstance(code, str) and code.startswith(REFUSED_AT_COMMIT_CLASSES)
+    return is_refused or code in ABORTED or code in REFUSED_AT_COMMIT
 
 
 def is_routing_error(exc: BaseException) -> bool:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.sql.elements import ReleaseSavepointClause
 
-from session_aware import _faults
+from session_aware import _driver, _faults
 from session_aware._listen import listen, savepoint_around
 from session_aware.exceptions import PolicyConflictError, SessionOwnershipError
 
@@ -183,6 +183,19 @@ def _refuse_commit(session: Session) -> None:
         "'with session.begin_nested():'."
     )
     raise SessionOwnershipError(msg)
+
+
+@event.listens_for(Engine, "commit")
+def _notice_that_commit_is_sent(connection: Connection) -> None:
+    owner = _watcher(connection)
+    # What a lost connection's driver is asked to send goes nowhere.
+    if owner is not None and owner.is_ending and not connection.invalidated and not _driver.is_closed(connection):
+        owner.outcome = "unknown"
+
+
+@event.listens_for(Engine, "commit_twophase")
+def _notice_that_prepared_commit_is_sent(connection: Connection, _xid: object, _is_prepared: object) -> None:
+    _notice_that_commit_is_sent(connection)
 
 
 @event.listens_for(Session, "after_commit", insert=True)

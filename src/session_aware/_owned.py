@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import InvalidRequestError
 
 from session_aware import _database, _faults, _hooks, _observe, _outcome, _ownership
 from session_aware._marker import Marker
@@ -168,8 +167,7 @@ class Owned:
             if self._request.commits:
                 witness = _outcome.identify([*self.begun]) if self._request.policy.resolve_commit else None
                 self.is_ending = True
-                self.outcome = "unknown"
-                self._handle.commit()
+                self._handle.commit()  # "unknown" from the moment that COMMIT is sent, see _hooks
                 self.outcome = "committed"
             else:
                 self.session.expunge_all()  # a rollback expires what the session still holds
@@ -184,7 +182,7 @@ class Owned:
         if self.is_committed and isinstance(error, Exception):
             _observe.logger.warning("%s: committed, but what came after COMMIT failed", self.name, exc_info=error)
             return
-        if self.outcome == "unknown" and self._is_certain(error):
+        if self.outcome == "unknown" and len(self.begun) == 1 and _faults.is_not_applied(error):
             self.outcome = "rolled back"
         databases = len(self.begun)
         self._undo(error)
@@ -196,12 +194,6 @@ class Owned:
         if not is_committed:
             error.add_note(f"session-aware: {self.name}: PostgreSQL says that its transaction was not committed.")
             raise error
-
-    def _is_certain(self, error: BaseException) -> bool:
-        """Say whether nothing was applied: COMMIT was not sent, or the only database that got it said so."""
-        if self._transaction.is_active or isinstance(error, InvalidRequestError):
-            return True
-        return len(self.begun) == 1 and _faults.is_not_applied(error)
 
     def doubt(self, cause: BaseException) -> CommitOutcomeUnknown | None:
         """Return the error that says so if COMMIT was sent and nobody knows what became of it."""

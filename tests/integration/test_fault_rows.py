@@ -202,13 +202,17 @@ def test_conflict_that_shows_at_commit_is_tried_again(server: PostgreSQL) -> Non
 
 @pytest.mark.parametrize(
     ("code", "attempts"),
-    [("40001", 2), ("40P01", 2), ("23503", 1), ("23505", 1), ("23514", 1), ("23P01", 1)],
+    [
+        *[("40001", 2), ("40P01", 2), ("23503", 1), ("23505", 1), ("23514", 1), ("23P01", 1), ("40002", 1)],
+        *[("P0001", 1), ("P0002", 1), ("22012", 1), ("21000", 1), ("27000", 1), ("2F003", 1), ("38000", 1), ("39004", 1)],
+        *[("42P01", 1), ("44000", 1), ("0A000", 1), ("25006", 1), ("55P03", 1)],
+    ],
 )
 def test_commit_that_is_certainly_not_applied_raises_the_answer(engine: Engine, code: str, attempts: int) -> None:
     assert tried(engine, sql(f"INSERT INTO refused VALUES ('{code}')")) == (code, attempts)
 
 
-@pytest.mark.parametrize("code", ["40003", "08007", "57P01", "57014", "55P03", "25006", "40002", "P0001", "XX000"])
+@pytest.mark.parametrize("code", ["40003", "08007", "57P01", "57014", "53100", "XX000", "XXA00"])
 def test_other_answer_to_commit_is_unknown(engine: Engine, code: str) -> None:
     work = Work(engine)
     with pytest.raises(CommitOutcomeUnknown) as caught:

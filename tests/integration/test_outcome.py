@@ -238,7 +238,8 @@ def test_server_that_cannot_be_asked_leaves_it_unknown(line: Line, monkeypatch: 
 @pytest.fixture
 def _refusing_commit(line: Line) -> Iterator[None]:
     line.server.execute(
-        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$refused$$; END'"
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "'BEGIN RAISE EXCEPTION $$refused$$ USING ERRCODE = $$XX000$$; END'"
     )
     line.server.execute(
         "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON account DEFERRABLE INITIALLY DEFERRED "
@@ -254,7 +255,7 @@ def test_answer_that_is_in_no_table_is_unknown_and_said_to_be_an_answer(line: Li
     with pytest.raises(CommitOutcomeUnknown) as caught:
         line.work.open("ann")
     assert str(caught.value) == (
-        "Work.open: the database answered COMMIT with an error (ProgrammingError, P0001) that does not tell whether its "
+        "Work.open: the database answered COMMIT with an error (InternalError, XX000) that does not tell whether its "
         "work is applied." + ADVICE
     )
     assert line.owners() == []

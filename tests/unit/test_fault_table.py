@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import pytest
 
-from session_aware._faults import ABORTED, ABORTED_IN_BODY, CONSTRAINT, LOST, ROUTING, Code
+from session_aware._faults import ABORTED, ABORTED_IN_BODY, LOST, REFUSED_AT_COMMIT, ROUTING, Code
 
 TESTS = Path(__file__).parents[1]
-PG, MARIA, LITE = "fault_rows", "fault_rows_mariadb", "fault_rows_sqlite"
+PG, PHASE, MARIA, LITE = "fault_rows", "commit_phase", "fault_rows_mariadb", "fault_rows_sqlite"
 
 
 class Row(NamedTuple):
@@ -65,6 +65,10 @@ TABLE = (
         "08006": None,
         "asyncpg's InterfaceError": f"{PG}::test_connection_that_broke_between_statements_is_tried_again",
         "connection_invalidated": "outcome::test_killed_backend_before_commit_is_tried_again",
+        "25P03": f"{PHASE}::test_transaction_that_the_server_ended_is_tried_again",
+        "25P04": f"{PHASE}::test_transaction_that_the_server_ended_is_tried_again",
+        "25P03, 25P04, async": f"{PHASE}::test_transaction_that_the_server_ended_is_tried_again_by_async_drivers",
+        "57P05": None,  # a session that waits in no transaction: the pool's, found dead at its next BEGIN
         "2006": f"{MARIA}::test_server_that_has_gone_away_is_tried_again",
         "2013": f"{MARIA}::test_killed_connection_is_tried_again_whenever_it_is_noticed",
         "1927": f"{MARIA}::test_killed_connection_is_tried_again_whenever_it_is_noticed",
@@ -95,12 +99,20 @@ TABLE = (
     Row("COMMIT", "not committed: retry", {
         "40001": f"{PG}::test_conflict_that_shows_at_commit_is_tried_again",
         "40P01": f"{PG}::test_commit_that_is_certainly_not_applied_raises_the_answer",
+        "25P03 and 25P04 at COMMIT": f"{PHASE}::test_transaction_that_the_server_ended_is_tried_again",
+        "3101": None,  # MySQL's group replication
         "1213 (certification)": "galera::test_conflict_between_nodes_shows_at_commit_and_is_tried_again",
         "SQLITE_BUSY 5": f"{LITE}::test_file_that_is_locked_at_commit_is_tried_again",
     }),
     Row("COMMIT", "not committed: no retry", {
         "235xx": "auto_mode::test_constraint_that_is_checked_at_commit_is_raised_and_rolled_back",
         "23xxx": f"{PG}::test_commit_that_is_certainly_not_applied_raises_the_answer",
+        "P0001, 22xxx, 42xxx and their like": f"{PG}::test_commit_that_is_certainly_not_applied_raises_the_answer",
+        "40002": f"{PG}::test_commit_that_is_certainly_not_applied_raises_the_answer",
+        "a failed PREPARE": f"{PHASE}::test_failed_prepare_is_certain",
+        "a flush in before_commit": f"{PHASE}::test_flush_that_fails_in_a_listener_before_the_commit_is_an_ordinary_error",
+        "a connection that is invalidated": f"{PHASE}::test_connection_that_the_body_invalidated_has_committed_nothing",
+        "sqlite:13": f"{LITE}::test_disk_that_is_full_at_commit_has_applied_nothing",
         "sqlite:19": "auto_mode::test_constraint_that_is_checked_at_commit_is_raised_and_rolled_back",
     }),
     Row("COMMIT", "unknown, never retried", {
@@ -113,6 +125,8 @@ TABLE = (
         "40003": f"{PG}::test_other_answer_to_commit_is_unknown",
         "1047": "galera::test_node_without_a_quorum_leaks_no_connection",
         "unclassified": "outcome::test_answer_that_is_in_no_table_is_unknown_and_said_to_be_an_answer",
+        "25P03 with psycopg2, which gives no code": f"{PHASE}::test_psycopg2_tells_nothing_of_it_at_commit",
+        "COMMIT PREPARED": f"{PHASE}::test_commit_of_what_is_prepared_is_unknown_where_its_answer_is_lost",
         "one of two connections": "outcome::test_commit_of_two_connections_of_which_one_fails_is_unknown_whatever_the_error",
     }),
     Row("after COMMIT", "committed", {
@@ -141,4 +155,4 @@ def test_every_code_of_the_library_stands_in_the_table() -> None:
     def name(code: Code) -> str:
         return "SQLITE_BUSY 5" if code == "sqlite:5" else str(code)
 
-    assert {name(code) for code in ABORTED | ABORTED_IN_BODY | LOST | ROUTING | CONSTRAINT} <= told
+    assert {name(code) for code in ABORTED | ABORTED_IN_BODY | LOST | ROUTING | REFUSED_AT_COMMIT} <= told

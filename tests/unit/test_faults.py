@@ -22,7 +22,17 @@ from sqlalchemy import create_engine, exc
 from sqlalchemy.engine import make_url
 
 from session_aware import CommitOutcomeUnknown, PoisonedTransactionError, is_transient
-from session_aware._faults import ABORTED, ABORTED_IN_BODY, LOST, ROUTING, code_of, is_not_applied, is_routing_error
+from session_aware._faults import (
+    ABORTED,
+    ABORTED_IN_BODY,
+    LOST,
+    REFUSED_AT_COMMIT,
+    REFUSED_AT_COMMIT_CLASSES,
+    ROUTING,
+    code_of,
+    is_not_applied,
+    is_routing_error,
+)
 
 POSTGRESQL = {
     "psycopg": "postgresql+psycopg://",
@@ -60,7 +70,7 @@ POSTGRESQL_ROWS = [
     Row("40001", is_transient=True, is_not_applied=True),
     Row("40P01", is_transient=True, is_not_applied=True),
     Row("40003", is_transient=False, is_not_applied=False),  # the outcome is unknown: never the whole of class 40
-    Row("40002", is_transient=False, is_not_applied=False),
+    Row("40002", is_transient=False, is_not_applied=True),
     Row("57P01", is_transient=True, is_not_applied=False),
     Row("57P02", is_transient=True, is_not_applied=False),
     Row("57P03", is_transient=True, is_not_applied=False),
@@ -71,17 +81,34 @@ POSTGRESQL_ROWS = [
     Row("08004", is_transient=True, is_not_applied=False),
     Row("08006", is_transient=True, is_not_applied=False),
     Row("08007", is_transient=False, is_not_applied=False),
-    Row("55P03", is_transient=False, is_not_applied=False),
+    Row("55P03", is_transient=False, is_not_applied=True),
     Row("57014", is_transient=False, is_not_applied=False),
-    Row("25006", is_transient=False, is_not_applied=False),
+    Row("25006", is_transient=False, is_not_applied=True),
     Row("25P02", is_transient=False, is_not_applied=False),
-    Row("0A000", is_transient=False, is_not_applied=False),
+    Row("0A000", is_transient=False, is_not_applied=True),
     Row("23505", is_transient=False, is_not_applied=True),
     Row("23503", is_transient=False, is_not_applied=True),
     Row("23514", is_transient=False, is_not_applied=True),
+    Row("P0001", is_transient=False, is_not_applied=True),  # RAISE in a deferred trigger
+    Row("P0002", is_transient=False, is_not_applied=True),
+    Row("21000", is_transient=False, is_not_applied=True),
+    Row("22012", is_transient=False, is_not_applied=True),
+    Row("27000", is_transient=False, is_not_applied=True),
+    Row("2F003", is_transient=False, is_not_applied=True),
+    Row("38000", is_transient=False, is_not_applied=True),
+    Row("39004", is_transient=False, is_not_applied=True),
+    Row("42P01", is_transient=False, is_not_applied=True),
+    Row("44000", is_transient=False, is_not_applied=True),
+    Row("25P03", is_transient=True, is_not_applied=True),  # the server ended a session that was idle
+    Row("25P04", is_transient=True, is_not_applied=True),
+    Row("57P05", is_transient=True, is_not_applied=True),
+    Row("53100", is_transient=False, is_not_applied=False),
+    Row("XX000", is_transient=False, is_not_applied=False),
+    Row("XXA00", is_transient=False, is_not_applied=False),  # CockroachDB: committed, but its schema change failed
 ]
 MYSQL_ROWS = [
     Row(1213, is_transient=True, is_not_applied=True),
+    Row(3101, is_transient=True, is_not_applied=True),  # group replication, at COMMIT
     Row(1020, is_transient=True, is_not_applied=False),
     Row(6235, is_transient=True, is_not_applied=False),
     Row(8002, is_transient=True, is_not_applied=False),
@@ -110,6 +137,7 @@ SQLITE_ROWS = [
     Row(517, is_transient=True, is_not_applied=True),
     Row(19, is_transient=False, is_not_applied=True),
     Row(787, is_transient=False, is_not_applied=True),
+    Row(13, is_transient=False, is_not_applied=True),
     Row(6, is_transient=False, is_not_applied=False),
     Row(9, is_transient=False, is_not_applied=False),
     Row(8, is_transient=False, is_not_applied=False),
@@ -212,7 +240,9 @@ def test_sqlite_code_counts_by_its_low_byte(driver: str, row: Row) -> None:
 
 def test_every_code_of_the_table_is_tested() -> None:
     tested = {row.code for row in POSTGRESQL_ROWS + MYSQL_ROWS} | {f"sqlite:{row.code}" for row in SQLITE_ROWS}
-    assert {code for code in ABORTED | ABORTED_IN_BODY | LOST | ROUTING if not str(code).startswith("grpc:")} <= tested
+    codes = ABORTED | ABORTED_IN_BODY | LOST | REFUSED_AT_COMMIT | ROUTING
+    assert {code for code in codes if not str(code).startswith("grpc:")} <= tested
+    assert {code[:2] for code in tested if isinstance(code, str)} >= set(REFUSED_AT_COMMIT_CLASSES)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,380 @@
+"""When COMMIT is sent: what fails before it is certain, whoever raises it; what comes after it may be unknown."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine, event, exc, insert, select, text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from session_aware import (
+    NEW_SESSION,
+    CommitOutcomeUnknown,
+    Retry,
+    SessionAwareService,
+    UnitRecord,
+    auto_session_ctx,
+    configure,
+)
+from tests.databases import AsyncDatabase, Databases, SyncDatabase
+from tests.faults.stage import wait_until
+from tests.ledger import Account, Base, Entry
+from tests.servers.postgresql import PostgreSQL
+from tests.servers.proxy import TcpProxy, Verdict
+from tests.services import UNDONE, aadd, add
+
+AT_ONCE = Retry(attempts=3, wait_initial=0, wait_max=0)
+
+
+class Work(SessionAwareService):
+    def __init__(self) -> None:
+        self.attempts = 0
+
+    def open(self, owner: str, *, session: Session = NEW_SESSION) -> None:
+        self.attempts += 1
+        add(session, owner)
+
+    async def aopen(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> None:
+        self.attempts += 1
+        await aadd(session, owner)
+
+
+# Listeners of before_commit, which may send more
+
+
+IMPOSSIBLE: Any = object()  # no driver can send it, and the error is in no table
+
+
+def test_flush_that_fails_in_a_listener_before_the_commit_is_an_ordinary_error(database: SyncDatabase) -> None:
+    @event.listens_for(database.maker, "before_commit")
+    def _record(session: Session) -> None:
+        session.add(Account(owner=IMPOSSIBLE))
+
+    work = Work()
+    work.session_factory = database.maker
+    with pytest.raises(exc.DBAPIError) as caught:
+        work.open("ann")
+    assert not hasattr(caught.value, "__notes__")
+    assert database.recorder.events == UNDONE
+    assert database.owners() == []
+
+
+def test_flush_that_fails_in_an_async_listener_before_the_commit_is_an_ordinary_error(async_database: AsyncDatabase) -> None:
+    class Recorded(Session):
+        """What an outbox listens to."""
+
+    @event.listens_for(Recorded, "before_commit")
+    def _record(session: Session) -> None:
+        session.add(Account(owner=IMPOSSIBLE))
+
+    work = Work()
+    work.async_session_factory = async_sessionmaker(async_database.engine, sync_session_class=Recorded)
+    with pytest.raises(exc.DBAPIError) as caught:
+        async_database.run(work.aopen("ann"))
+    assert not hasattr(caught.value, "__notes__")
+    assert async_database.owners() == []
+
+
+def test_connection_that_is_lost_in_a_listener_before_the_commit_is_tried_again(
+    postgres: SyncDatabase, postgresql: PostgreSQL
+) -> None:
+    @event.listens_for(postgres.maker, "before_commit")
+    def _record(session: Session) -> None:
+        if work.attempts < 3:
+            pid = session.scalar(text("SELECT pg_backend_pid()"))
+            postgresql.execute(f"SELECT pg_terminate_backend({pid}, 5000)")
+        session.add(Account(owner="recorded"))
+
+    configure(retry=AT_ONCE)
+    work = Work()
+    work.session_factory = postgres.maker
+    work.open("ann")
+    assert work.attempts == 3
+    assert postgres.owners() == ["ann", "recorded"]
+
+
+def test_exception_of_a_listener_before_the_commit_is_itself(database: SyncDatabase) -> None:
+    @event.listens_for(database.maker, "before_commit")
+    def _refuse(_: Session) -> None:
+        raise LookupError
+
+    work = Work()
+    work.session_factory = database.maker
+    with pytest.raises(LookupError):
+        work.open("ann")
+    assert database.owners() == []
+
+
+# The driver is not asked at all
+
+
+def test_connection_that_the_body_invalidated_has_committed_nothing(database: SyncDatabase) -> None:
+    with (
+        pytest.raises(exc.PendingRollbackError) as caught,
+        auto_session_ctx(session_factory=database.maker) as session,
+    ):
+        add(session, "ann")
+        session.connection().invalidate()
+    assert not hasattr(caught.value, "__notes__")
+    assert database.owners() == []
+
+
+def test_invalidated_connection_beside_another_one_is_told_by_what_was_sent(databases: Databases) -> None:
+    one, two = databases.sync("sqlite", name="one"), databases.sync("sqlite", name="two")
+    binds: dict[Any, Any] = {Account: one.engine, Entry: two.engine}
+    told: dict[type[BaseException], set[bool]] = {}
+    for number in range(40):  # a session commits its connections in no order
+        with pytest.raises((exc.PendingRollbackError, CommitOutcomeUnknown)) as caught:
+            with auto_session_ctx(session_factory=sessionmaker(binds=binds)) as session:
+                add(session, f"{number}")
+                session.connection(bind_arguments={"clause": select(Entry)}).invalidate()
+        told.setdefault(type(caught.value), set()).add(f"{number}" in one.owners())
+    assert told == {exc.PendingRollbackError: {False}, CommitOutcomeUnknown: {True}}
+
+
+def test_interrupt_while_commit_is_sent_passes_with_a_note(database: SyncDatabase) -> None:
+    @event.listens_for(database.engine, "commit")
+    def _interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    records: list[UnitRecord] = []
+    configure(observer=records.append, retry=AT_ONCE)
+    work = Work()
+    work.session_factory = database.maker
+    with pytest.raises(KeyboardInterrupt) as caught:
+        work.open("ann")
+    assert caught.value.__notes__ == [
+        "session-aware: Work.open was sending COMMIT, so its outcome is unknown, when this was raised."
+    ]
+    assert [(record.outcome, record.error) for record in records] == [("unknown", caught.value)]
+    assert work.attempts == 1
+
+
+# Two-phase commit
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgreSQL]:
+    with PostgreSQL(settings={"max_prepared_transactions": 4}) as running:
+        witness = create_engine(running.url())
+        Base.metadata.create_all(witness)
+        witness.dispose()
+        running.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+            "'BEGIN RAISE EXCEPTION $$refused$$ USING ERRCODE = $$XX000$$; END';"
+            "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON entry DEFERRABLE INITIALLY DEFERRED "
+            "FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+        yield running
+
+
+class TwoPhase:
+    """A session on two connections to one server through a proxy, committed in two phases."""
+
+    def __init__(self, server: PostgreSQL, proxy: TcpProxy) -> None:
+        self._server = server
+        self.proxy = proxy
+        self._engines = [create_engine(server.url(port=proxy.port)) for _ in range(2)]
+        binds: dict[Any, Any] = dict(zip((Account, Entry), self._engines, strict=True))
+        self.maker = sessionmaker(binds=binds, twophase=True)
+        server.execute("DELETE FROM entry; DELETE FROM account")
+
+    def left(self) -> tuple[list[Any], list[Any]]:
+        """Return what is applied, and what is prepared."""
+        owners = self._server.execute("SELECT owner FROM account ORDER BY owner")
+        return owners, self._server.execute("SELECT gid FROM pg_prepared_xacts")
+
+    def close(self) -> None:
+        for engine in self._engines:
+            assert engine.pool.checkedout() == 0  # type: ignore[attr-defined] # a QueuePool
+            engine.dispose()
+
+
+@pytest.fixture
+def twophase(server: PostgreSQL) -> Iterator[TwoPhase]:
+    with TcpProxy(server.port) as proxy:
+        made = TwoPhase(server, proxy)
+        yield made
+        made.close()
+
+
+def test_two_phases_are_committed(twophase: TwoPhase) -> None:
+    with auto_session_ctx(session_factory=twophase.maker) as session:
+        add(session, "ann")
+        session.execute(select(Entry))
+    assert twophase.left() == ([("ann",)], [])
+
+
+def test_failed_prepare_is_certain(twophase: TwoPhase, server: PostgreSQL) -> None:
+    server.execute("INSERT INTO account VALUES (7, 'old', 0)")
+    with (
+        pytest.raises(exc.DBAPIError) as caught,
+        auto_session_ctx(session_factory=twophase.maker) as session,
+    ):
+        add(session, "ann")
+        session.execute(insert(Entry).values(account_id=7))
+    reasons = [caught.value, caught.value.__context__]  # SQLAlchemy's rollback of what psycopg did not prepare fails as well
+    assert any("refused" in str(reason) for reason in reasons)
+    assert twophase.left() == ([("old",)], [])
+
+
+def test_prepare_that_never_arrived_is_certain(twophase: TwoPhase) -> None:
+    with (
+        pytest.raises(exc.OperationalError),
+        auto_session_ctx(session_factory=twophase.maker) as session,
+    ):
+        add(session, "ann")
+        cut = itertools.chain([Verdict.CUT], itertools.repeat(Verdict.PASS))
+        twophase.proxy.on_client = lambda data: next(cut) if b"PREPARE TRANSACTION" in data else Verdict.PASS
+    assert twophase.left() == ([], [])
+
+
+def test_commit_of_what_is_prepared_is_unknown_where_its_answer_is_lost(twophase: TwoPhase) -> None:
+    with (
+        pytest.raises(CommitOutcomeUnknown),
+        auto_session_ctx(session_factory=twophase.maker) as session,
+    ):
+        add(session, "ann")
+        cut = itertools.chain([Verdict.CUT_ON_ANSWER], itertools.repeat(Verdict.PASS))
+        twophase.proxy.on_client = lambda data: next(cut) if b"COMMIT PREPARED" in data else Verdict.PASS
+    assert twophase.left() == ([("ann",)], [])
+
+
+# The server ends the session in the middle
+
+LIMITS = {
+    "idle_in_transaction_session_timeout": "25P03",
+    "transaction_timeout": "25P04",
+}
+
+
+def is_gone(server: PostgreSQL, pid: int) -> bool:
+    return not server.execute(f"SELECT 1 FROM pg_stat_activity WHERE pid = {pid}")
+
+
+class Slow(Work):
+    """Lets the server lose its patience once."""
+
+    def __init__(self, server: PostgreSQL, *, at_commit: bool) -> None:
+        super().__init__()
+        self._server = server
+        self._at_commit = at_commit
+
+    def open(self, owner: str, *, session: Session = NEW_SESSION) -> None:
+        self.attempts += 1
+        add(session, owner)
+        if self.attempts == 1:
+            pid = session.scalar(text("SELECT pg_backend_pid()"))
+            assert wait_until(lambda: is_gone(self._server, pid), seconds=10)
+            if not self._at_commit:
+                session.execute(select(Account))
+
+    async def aopen(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> None:
+        self.attempts += 1
+        await aadd(session, owner)
+        if self.attempts == 1:
+            pid = await session.scalar(text("SELECT pg_backend_pid()"))
+            raw: Any = await (await session.connection()).get_raw_connection()
+            assert await asyncio.to_thread(wait_until, lambda: is_gone(self._server, pid), seconds=10)
+            if hasattr(raw.driver_connection, "is_closed"):  # asyncpg: what the server said has to arrive
+                assert await asyncio.to_thread(wait_until, raw.driver_connection.is_closed, seconds=10)
+            if not self._at_commit:
+                await session.execute(select(Account))
+
+
+def limited(server: PostgreSQL, driver: str, limit: str) -> dict[str, Any]:
+    """Return what connects with a time limit of the server's."""
+    options = {"server_settings": {limit: "200ms"}} if driver == "asyncpg" else {"options": f"-c {limit}=200ms"}
+    return {"url": server.url(driver), "connect_args": options}
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize(("driver", "at_commit"), [("psycopg", True), ("psycopg", False), ("psycopg2", False)])
+def test_transaction_that_the_server_ended_is_tried_again(
+    server: PostgreSQL, limit: str, driver: str, *, at_commit: bool
+) -> None:
+    server.execute("DELETE FROM account")
+    engine = create_engine(**limited(server, driver, limit))
+    codes: list[Any] = []
+    event.listen(engine, "handle_error", lambda context: codes.append(getattr(context.original_exception, "sqlstate", None)))
+    configure(retry=AT_ONCE)
+    work = Slow(server, at_commit=at_commit)
+    work.session_factory = sessionmaker(engine)
+    work.open("ann")
+    assert work.attempts == 2
+    assert codes[0] == (LIMITS[limit] if driver == "psycopg" else None)
+    assert server.execute("SELECT owner FROM account") == [("ann",)]
+    engine.dispose()
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+@pytest.mark.parametrize("at_commit", [True, False])
+def test_transaction_that_the_server_ended_is_tried_again_by_async_drivers(
+    server: PostgreSQL, limit: str, driver: str, *, at_commit: bool
+) -> None:
+    async def scenario() -> None:
+        engine = create_async_engine(**limited(server, driver, limit))
+        work.async_session_factory = async_sessionmaker(engine)
+        await work.aopen("ann")
+        await engine.dispose()
+
+    server.execute("DELETE FROM account")
+    configure(retry=AT_ONCE)
+    work = Slow(server, at_commit=at_commit)
+    asyncio.run(scenario())
+    assert work.attempts == 2
+    assert server.execute("SELECT owner FROM account") == [("ann",)]
+
+
+def test_psycopg2_tells_nothing_of_it_at_commit(server: PostgreSQL) -> None:
+    server.execute("DELETE FROM account")
+    engine = create_engine(**limited(server, "psycopg2", "idle_in_transaction_session_timeout"))
+    configure(retry=AT_ONCE)
+    work = Slow(server, at_commit=True)
+    work.session_factory = sessionmaker(engine)
+    with pytest.raises(CommitOutcomeUnknown):
+        work.open("ann")
+    assert work.attempts == 1
+    assert server.execute("SELECT owner FROM account") == []
+    engine.dispose()
+
+
+def test_commit_that_waits_for_a_standby_is_ended_by_no_time_limit(server: PostgreSQL) -> None:
+    """Prove the premise: none of the time limits whose codes are certain at COMMIT can come from one that has begun."""
+
+    def wait_for_nobody(names: str) -> None:
+        server.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
+        server.execute("SELECT pg_reload_conf()")
+        waiting = "SELECT 1 FROM pg_settings WHERE name = 'synchronous_standby_names' AND setting = "
+        assert wait_until(lambda: bool(server.execute(f"{waiting}'{names}'")), seconds=10)
+
+    server.execute("DELETE FROM account")
+    options = " ".join(f"-c {limit}=200ms" for limit in (*LIMITS, "statement_timeout", "idle_session_timeout"))
+    engine: Engine = create_engine(server.url(), connect_args={"options": options})
+    work = Work()
+    work.session_factory = sessionmaker(engine)
+    with engine.connect():  # what connects later may meet the limits by itself
+        pass
+    waits = "SELECT extract(epoch FROM now() - state_change) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+
+    def release() -> None:
+        wait_until(lambda: any(seconds > 0.6 for (seconds,) in server.execute(waits)), seconds=10)
+        wait_for_nobody("")
+
+    releases = threading.Thread(target=release)
+    wait_for_nobody("nobody")
+    try:
+        releases.start()
+        work.open("ann")
+    finally:
+        releases.join(20)
+        wait_for_nobody("")
+    assert server.execute("SELECT owner FROM account") == [("ann",)]
+    engine.dispose()
