@@ -47,8 +47,8 @@ def configure(
         read_only: See ``SessionPolicy``.
         isolation_level: See ``SessionPolicy``.
         retry: See ``Retry``; it concerns functions and coroutine functions.
-        resolve_commit: Ask PostgreSQL what became of an unknown COMMIT, see ``SessionPolicy``: after a crash of the server a
-            few stay unknown, and it is not valid across a failover to an asynchronous standby.
+        resolve_commit: Ask PostgreSQL what became of an unknown COMMIT, see ``SessionPolicy``: after a crash of the
+            server, or a failover to a standby, some stay unknown.
         observer: Called with a ``UnitRecord`` after each owned call, in the thread or task that made it; it must be quick.
             What it raises is logged and goes no further.
 

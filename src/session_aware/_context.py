@@ -136,8 +136,8 @@ def auto_session_ctx(
         propagation: See ``Propagation``.
         read_only: See ``SessionPolicy``.
         isolation_level: See ``SessionPolicy``.
-        resolve_commit: Ask PostgreSQL what became of an unknown COMMIT, see ``SessionPolicy``: after a crash of the server a
-            few stay unknown, and it is not valid across a failover to an asynchronous standby.
+        resolve_commit: Ask PostgreSQL what became of an unknown COMMIT, see ``SessionPolicy``: after a crash of the
+            server, or a failover to a standby, some stay unknown.
 
     Raises:
         SessionFactoryError: There is no factory, or what was given is none of the keyword's kind.

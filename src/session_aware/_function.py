@@ -112,8 +112,8 @@ def auto_session_func(
         read_only: See ``SessionPolicy``.
         isolation_level: See ``SessionPolicy``.
         retry: See ``Retry``; not for generators and context managers.
-        resolve_commit: Ask PostgreSQL what became of an unknown COMMIT, see ``SessionPolicy``: after a crash of the server a
-            few stay unknown, and it is not valid across a failover to an asynchronous standby.
+        resolve_commit: Ask PostgreSQL what became of an unknown COMMIT, see ``SessionPolicy``: after a crash of the
+            server, or a failover to a standby, some stay unknown.
 
     Raises:
         SessionParameterError: There is no keyword-only ``session``, or it is annotated with a session of the other kind.

@@ -1,7 +1,11 @@
 """Turn an unknown COMMIT into a known one: PostgreSQL remembers what became of a transaction.
 
-Source: FAULTS. 0 unknown and 0 duplicates through terminated backends and lost answers. Not valid across a failover to an
-asynchronous standby, which may never have heard of the transaction, or may have given its id to another one.
+The transaction is given its id before COMMIT, whether it has written by then or not: a listener may still write, NOTIFY is
+sent by COMMIT itself, and what postgres_fdw writes elsewhere needs no id here. Source: tests/faults, 0 unknown and 0
+duplicates through terminated backends and lost answers.
+
+Only the server that had the transaction may answer. A standby may not have heard of it yet; one that was promoted, and a
+copy that was recovered from a backup, are on another timeline, and may have given its id to another transaction.
 
 After a crash of the server a few stay unknown. PostgreSQL gives the id of a transaction that had not reached the disk to
 another one, whose "committed" is not ours. The crash shows in the statistics, which it resets (``stats_reset``; an orderly
@@ -16,7 +20,7 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.util import concurrency
 
 from session_aware import _faults
@@ -31,9 +35,12 @@ RESOLVE_SECONDS: Final = 10.0
 """How long to ask a server that does not answer, or that still runs the transaction, before the outcome stays unknown."""
 
 _PAUSE_SECONDS: Final = 0.1
+_PRIMARYS: Final = "CASE WHEN NOT pg_is_in_recovery() THEN {} END"
+_TIMELINE: Final = _PRIMARYS.format("substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)")
 _LIFE: Final = "(SELECT CAST(extract(epoch FROM stats_reset) AS text) FROM pg_stat_bgwriter)"
-_IDENTIFY: Final = text(f"SELECT CAST(pg_current_xact_id_if_assigned() AS text), {_LIFE}")
-_STATUS: Final = text(f"SELECT pg_xact_status(CAST(CAST(:id AS text) AS xid8)), {_LIFE}")
+_IDENTIFY: Final = text(f"SELECT {_PRIMARYS.format('CAST(pg_current_xact_id() AS text)')}, {_TIMELINE}, {_LIFE}")
+_SERVER: Final = text(f"SELECT {_TIMELINE}, {_LIFE}")
+_STATUS: Final = text("SELECT pg_xact_status(CAST(CAST(:id AS text) AS xid8))")
 _FUTURE: Final = "22023"  # "transaction ID is in the future": after a crash, and not given to another one yet
 
 
@@ -42,27 +49,27 @@ class Transaction(NamedTuple):
 
     Attributes:
         engine: Makes the new connection.
-        id: Its id; None if it has written nothing.
+        id: Its id; None on a standby, which gives none.
+        timeline: From one promotion or recovery from a backup to the next this stays the same; None on a standby.
         life: From one crash of the server to the next this stays the same.
     """
 
     engine: Engine
     id: str | None
+    timeline: str | None
     life: str | None
 
     def is_committed(self) -> bool | None:
         """Ask on a new connection until the server knows; None if it does not, or does not answer in time."""
         if self.id is None:
-            return False
+            return None
         deadline = time.monotonic() + RESOLVE_SECONDS
         while time.monotonic() < deadline:
             try:
                 with self.engine.connect() as connection:
-                    status, life = connection.execute(_STATUS, {"id": self.id}).one()
-            except (SQLAlchemyError, OSError) as error:
-                if _faults.code_of(error) == _FUTURE:
-                    return False
-                # the server restarts, or the pool still holds connections that it lost
+                    status, life = self._ask(connection)
+            except (SQLAlchemyError, OSError):
+                pass  # the server restarts, or the pool still holds connections that it lost
             else:
                 if status == "committed":
                     return True if life == self.life is not None else None
@@ -70,6 +77,21 @@ class Transaction(NamedTuple):
                     return False if status == "aborted" else None
             _pause(is_async=self.engine.dialect.is_async)
         return None
+
+    def _ask(self, connection: Connection) -> tuple[object, object]:
+        """Return the status and the server's life; no status from a server that cannot know, or has forgotten."""
+        timeline, life = connection.execute(_SERVER).one()
+        if timeline is None:
+            connection.invalidate()  # a standby, where several hosts are named: the next connection may be to the primary
+            return "in progress", life
+        if timeline != self.timeline:
+            return None, life
+        try:
+            return connection.scalar(_STATUS, {"id": self.id}), life
+        except DBAPIError as error:
+            if _faults.code_of(error) == _FUTURE:
+                return "aborted", life
+            raise
 
 
 def _pause(*, is_async: bool) -> None:

@@ -148,11 +148,12 @@ class SessionPolicy:
             of another level is a ``PolicyConflictError``, since SQLAlchemy would ignore the level with a warning.
         retry: Owned calls only, see ``Retry``. Streams and context managers are not retried.
         resolve_commit: Where COMMIT is left unknown, ask PostgreSQL for the transaction's status on a new connection, so
-            that the call succeeds or fails for certain. It costs a query before each COMMIT. Other databases cannot be
-            asked: there the outcome stays unknown. After a crash of the server a few stay unknown too: it may give the ids
-            of transactions that it lost to new ones, so that "committed" may be another one's (a changed ``stats_reset``
-            shows the crash). Not valid across a failover to an asynchronous standby: it may never have got the transaction,
-            and call a committed one aborted, or another one of that id committed.
+            that the call succeeds or fails for certain. It costs a query before each COMMIT, and a transaction id for each
+            unit that used its connection: give those that only read ``read_only=True``. Other databases cannot be asked:
+            there the outcome stays unknown. So it does where the server that had the transaction cannot be asked, since a
+            standby, and a promoted one, may not have got it; and in a few units after a crash, since the server may give the
+            ids of transactions that it lost to new ones. It tells of this server's transaction alone: what postgres_fdw
+            writes on another one is committed there before.
 
     Raises:
         TypeError: A value is of the wrong type.
