@@ -12,9 +12,10 @@ from sqlalchemy.util import await_only
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["is_autocommit", "is_closed"]
+__all__ = ["has_failed", "is_autocommit", "is_closed"]
 
 _UNKNOWN: Final = object()
+_IN_ERROR: Final = 3  # libpq's PQTRANS_INERROR
 
 
 def is_autocommit(connection: Connection, *, may_begin_later: bool) -> bool:
@@ -41,6 +42,18 @@ def is_closed(connection: Connection) -> bool:
     asked = getattr(driver_connection, "is_closed", None)  # asyncpg
     value = asked() if callable(asked) else getattr(driver_connection, "closed", False)
     return isinstance(value, int) and value != 0
+
+
+def has_failed(connection: Connection) -> bool | None:
+    """Say whether PostgreSQL has aborted the transaction, so that it would answer COMMIT with ROLLBACK and no error.
+
+    libpq reads that in each answer. None of asyncpg, which reads the same and keeps it to itself.
+    """
+    if connection.dialect.name != "postgresql":
+        return False
+    info = getattr(connection.connection.driver_connection, "info", None)  # psycopg, psycopg2
+    status: object = getattr(info, "transaction_status", None)
+    return None if status is None else status == _IN_ERROR
 
 
 def _is_sqlite_autocommit(driver_connection: Any, *, may_begin_later: bool) -> bool:  # noqa: ANN401 - of any driver

@@ -6,7 +6,7 @@ repeats the other. A unit never outlives its call and is used by one thread or t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection
 
@@ -45,6 +45,7 @@ class Owned:
 
     __slots__ = (
         "_handle",
+        "_is_handed_out",
         "_is_released",
         "_preparation",
         "_request",
@@ -74,6 +75,7 @@ class Owned:
         self.begun: _hooks.Begun = {}
         self._started = _observe.start()
         self._is_released = False
+        self._is_handed_out = False
         self.is_over = True  # until there is a session to clean up
         self.failed: list[_hooks.FailedStatement] = []
         self.attached: str | None = None
@@ -109,6 +111,8 @@ class Owned:
         info[_hooks.INFO_KEY] = self
         # It is closed right after the commit: expiry could only turn what the body returns into DetachedInstanceError.
         session.expire_on_commit = False
+        if (bind := session.bind) is None or bind.dialect.driver == "asyncpg":
+            session.connection = self._hand_out  # type: ignore[method-assign]
         transaction = session.get_transaction()
         is_joined = transaction is None and _database.check_bound_connection(session, self.name)
         self._transaction = session.begin() if transaction is None else transaction
@@ -142,13 +146,18 @@ class Owned:
             self.failed.append(_hooks.FailedStatement(error, ()))  # whoever swallows it shall not go on to a COMMIT
             raise
 
+    def _hand_out(self, *args: Any, **kwargs: Any) -> Connection:  # noqa: ANN401 - as SQLAlchemy has them
+        """Stand in for the session's own ``connection``: whoever is given one may use the driver's beneath it."""
+        self._is_handed_out = True
+        return type(self.session).connection(self.session, *args, **kwargs)
+
     def end(self, result: object) -> None:
         """Commit, or roll a dry run and a read-only unit back with its objects kept readable; then close.
 
         Raises:
             SessionAwareError: The result is deferred: its body would run after the close.
             SessionOwnershipError: The body has ended the transaction.
-            PoisonedTransactionError: The body swallowed a statement error.
+            PoisonedTransactionError: The body swallowed a statement error, also one of the driver's own connection.
             CommitOutcomeUnknown: No answer to COMMIT tells whether it was applied.
         """
         if type(result) in DEFERRED:
@@ -164,6 +173,8 @@ class Owned:
         witness = None
         try:
             self.session.flush()  # what fails here has certainly not been committed
+            if self.begun and not self.is_read_only:
+                _ownership.check_drivers(self.begun, is_handed_out=self._is_handed_out, name=self.name)
             if self._request.commits:
                 witness = _outcome.identify([*self.begun]) if self._request.policy.resolve_commit else None
                 self.is_ending = True
@@ -239,6 +250,7 @@ class Owned:
         self.is_ending = self.is_over = self._is_released = True
         self.marker.is_active = False
         try:
+            self.session.__dict__.pop("connection", None)
             if self._preparation is not None:
                 self._preparation.undo()
             if self.outcome != "committed":

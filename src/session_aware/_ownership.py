@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
+from sqlalchemy.exc import DBAPIError
+
+from session_aware import _driver, _faults
 from session_aware.exceptions import PoisonedTransactionError, SessionFactoryError, SessionOwnershipError
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
     from session_aware._hooks import Begun
 
-__all__ = ["check_connections", "refuse_ended", "refuse_poisoned", "refuse_shared"]
+__all__ = ["check_connections", "check_drivers", "refuse_ended", "refuse_poisoned", "refuse_shared"]
+
+_IN_FAILED_TRANSACTION: Final = "25P02"
 
 
 def refuse_shared(name: str, other: str) -> NoReturn:
@@ -61,6 +67,40 @@ def _refuse_ended_connection(name: str) -> NoReturn:
         "library; for a part that may fail write 'with session.begin_nested():'."
     )
     raise SessionOwnershipError(msg)
+
+
+def check_drivers(begun: Begun, *, is_handed_out: bool, name: str) -> None:
+    """Refuse a transaction that failed on the driver's own connection, of which SQLAlchemy heard nothing.
+
+    Args:
+        begun: The unit's connections.
+        is_handed_out: Whether the body asked for a connection. Only then a server is asked whose driver does not tell.
+        name: Qualified name of the callable, for the message.
+
+    Raises:
+        PoisonedTransactionError: PostgreSQL has aborted the transaction of one of the connections.
+    """
+    for connection in begun:
+        if connection.invalidated:
+            continue
+        has_failed = _driver.has_failed(connection)
+        if has_failed or (has_failed is None and is_handed_out and _is_aborted(connection)):
+            msg = (
+                f"{name}: an error on the driver's own connection (a cursor, COPY) was swallowed by the body, and "
+                "PostgreSQL has aborted the transaction. It would answer COMMIT with ROLLBACK and no error, so the unit was "
+                "rolled back. Let the error propagate, or wrap the part that may fail in 'with session.begin_nested():'."
+            )
+            raise PoisonedTransactionError(msg)
+
+
+def _is_aborted(connection: Connection) -> bool:
+    try:
+        connection.exec_driver_sql("SELECT 1")
+    except DBAPIError as error:
+        if _faults.code_of(error) == _IN_FAILED_TRANSACTION:
+            return True
+        raise
+    return False
 
 
 def refuse_poisoned(cause: BaseException, *, name: str) -> NoReturn:

@@ -79,8 +79,8 @@ class SessionOwnershipError(SessionAwareError):
 class PoisonedTransactionError(SessionAwareError):
     """A statement failed, the body swallowed the error, and a COMMIT would have lost work without a word.
 
-    The first swallowed error is the ``__cause__``. Nothing of the unit was committed. Let the error out, or put ``with
-    session.begin_nested():`` around the part that may fail.
+    The first swallowed error is the ``__cause__``; there is none if it came on the driver's own connection. Nothing of the
+    unit was committed. Let the error out, or put ``with session.begin_nested():`` around the part that may fail.
     """
 
     __module__ = "session_aware"

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
-from sqlalchemy import exc, text
+from sqlalchemy import event, exc, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from session_aware import NEW_SESSION, PoisonedTransactionError, Propagation, SessionOwnershipError, auto_session_func
-from tests.databases import AsyncDatabase, SyncDatabase
+from session_aware import (
+    NEW_SESSION,
+    PoisonedTransactionError,
+    Propagation,
+    SessionOwnershipError,
+    auto_session_ctx,
+    auto_session_func,
+)
+from tests.databases import AsyncDatabase, Databases, SyncDatabase
 from tests.ledger import Account
 from tests.services import JOINED, OWNED, UNDONE, Accounts, AsyncAccounts, Failure, aadd, add
 
@@ -466,3 +474,131 @@ def test_lost_connection_is_not_healed_by_a_savepoint(work: Work, postgres: Sync
         work.run(body)
     assert isinstance(caught.value.__cause__, exc.OperationalError)
     assert postgres.owners() == []
+
+
+# Errors on the driver's own connection
+
+
+def on_the_driver(name: str) -> str:
+    return (
+        f"{name}: an error on the driver's own connection (a cursor, COPY) was swallowed by the body, and PostgreSQL has "
+        "aborted the transaction. It would answer COMMIT with ROLLBACK and no error, so the unit was rolled back. Let the "
+        "error propagate, or wrap the part that may fail in 'with session.begin_nested():'."
+    )
+
+
+def copy(session: Session, rows: str) -> None:
+    raw: Any = session.connection().connection
+    with raw.cursor() as cursor:
+        if hasattr(cursor, "copy_expert"):
+            cursor.copy_expert("COPY account (owner, balance) FROM STDIN", io.StringIO(rows))
+        else:
+            with cursor.copy("COPY account (owner, balance) FROM STDIN") as copying:
+                copying.write(rows)
+
+
+def execute_on_cursor(session: Session, _rows: str) -> None:
+    raw: Any = session.connection().connection
+    with raw.cursor() as cursor:
+        cursor.execute("SELECT nothing FROM nowhere")
+
+
+@pytest.mark.parametrize("load", [copy, execute_on_cursor])
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+def test_error_that_was_swallowed_on_the_drivers_connection_commits_nothing(
+    databases: Databases, driver: str, load: Callable[[Session, str], None]
+) -> None:
+    database = databases.sync(driver)
+
+    class Here(Accounts, session_factory=database.maker):
+        def load(self, *, session: Session = NEW_SESSION) -> str:
+            add(session, "ann")
+            with suppress(Exception):
+                load(session, "ann\t1\nann\t2\n")
+            return "loaded"
+
+        def load_apart(self, *, session: Session = NEW_SESSION) -> None:
+            add(session, "ann")
+            with suppress(Exception), session.begin_nested():
+                load(session, "ann\t1\nann\t2\n")
+            copy(session, "bob\t2\n")
+
+    with pytest.raises(PoisonedTransactionError) as caught:
+        Here().load()
+    assert str(caught.value) == on_the_driver("Here.load")
+    assert caught.value.__cause__ is None
+    with pytest.raises(PoisonedTransactionError), auto_session_ctx(session_factory=database.maker) as session:
+        Here().load(session=session)
+    assert database.owners() == []
+    Here().load_apart()
+    assert database.owners() == ["ann", "bob"]
+
+
+async def acopy(session: AsyncSession, rows: list[tuple[str, int]]) -> None:
+    raw: Any = await (await session.connection()).get_raw_connection()
+    if hasattr(raw.driver_connection, "copy_records_to_table"):
+        await raw.driver_connection.copy_records_to_table("account", records=rows, columns=["owner", "balance"])
+        return
+    async with raw.driver_connection.cursor() as cursor, cursor.copy("COPY account (owner, balance) FROM STDIN") as copying:
+        for row in rows:
+            await copying.write_row(row)
+
+
+async def aexecute_on_driver(session: AsyncSession, _rows: list[tuple[str, int]]) -> None:
+    raw: Any = await (await session.connection()).get_raw_connection()
+    await raw.driver_connection.execute("SELECT nothing FROM nowhere")
+
+
+@pytest.mark.parametrize("load", [acopy, aexecute_on_driver])
+def test_error_that_was_swallowed_on_an_async_drivers_connection_commits_nothing(
+    async_postgres: AsyncDatabase, load: Callable[[AsyncSession, list[tuple[str, int]]], Awaitable[None]]
+) -> None:
+    twice = [("ann", 1), ("ann", 2)]
+
+    class Here(AsyncAccounts):
+        async_session_factory = async_postgres.maker
+
+        async def load(self, *, session: AsyncSession = NEW_SESSION) -> str:
+            await aadd(session, "ann")
+            with suppress(Exception):
+                await load(session, twice)
+            return "loaded"
+
+        async def load_alone(self, *, session: AsyncSession = NEW_SESSION) -> None:
+            await (await session.connection()).execute(text("SELECT 1"))
+            with suppress(Exception):
+                await load(session, twice)
+
+        async def load_apart(self, *, session: AsyncSession = NEW_SESSION) -> None:
+            await aadd(session, "ann")
+            with suppress(Exception):
+                async with session.begin_nested():
+                    await load(session, twice)
+            await acopy(session, [("bob", 2)])
+
+    with pytest.raises(PoisonedTransactionError) as caught:
+        async_postgres.run(Here().load())
+    assert str(caught.value) == on_the_driver("Here.load")
+    with pytest.raises(PoisonedTransactionError):
+        async_postgres.run(Here().load_alone())
+    assert async_postgres.owners() == []
+    async_postgres.run(Here().load_apart())
+    assert async_postgres.owners() == ["ann", "bob"]
+
+
+def test_server_is_asked_about_no_unit_whose_connection_stayed_where_it_was(databases: Databases) -> None:
+    database = databases.asynchronous("asyncpg")
+    sent: list[str] = []
+    event.listen(database.engine.sync_engine, "before_cursor_execute", lambda *args: sent.append(args[2].partition(" ")[0]))
+
+    class Here(AsyncAccounts):
+        async_session_factory = database.maker
+
+        async def look(self, *, session: AsyncSession = NEW_SESSION) -> None:
+            connection = await session.connection()
+            await connection.execute(text("VALUES (1)"))
+
+    database.run(Here().open("ann"))
+    assert sent == ["INSERT"]
+    database.run(Here().look())
+    assert sent == ["INSERT", "VALUES", "SELECT"]
