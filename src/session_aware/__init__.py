@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from session_aware._service import SessionAwareService
     from session_aware.exceptions import (
         CommitOutcomeUnknown,
+        EndedSessionWarning,
         NestedSessionWarning,
         PoisonedTransactionError,
         PolicyConflictError,
@@ -38,6 +39,7 @@ __all__ = [
     "CallableDescription",
     "CommitOutcomeUnknown",
     "Description",
+    "EndedSessionWarning",
     "NestedSessionWarning",
     "PoisonedTransactionError",
     "PolicyConflictError",

@@ -18,7 +18,8 @@ from sqlalchemy.sql.elements import ReleaseSavepointClause
 
 from session_aware import _driver, _faults
 from session_aware._listen import listen, savepoint_around
-from session_aware.exceptions import PolicyConflictError, SessionOwnershipError
+from session_aware._marker import warn
+from session_aware.exceptions import EndedSessionWarning, PolicyConflictError, SessionOwnershipError
 
 if TYPE_CHECKING:
     from sqlalchemy import PoolProxiedConnection
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
 
     from session_aware._observe import Outcome
 
-__all__ = ["INFO_KEY", "Begun", "FailedStatement", "Owner", "refuse_flushes", "unwatch", "watch"]
+__all__ = ["ENDED_KEY", "INFO_KEY", "Begun", "FailedStatement", "Owner", "refuse_flushes", "unwatch", "watch"]
 
 INFO_KEY: Final = "session_aware"
 """Where ``session.info`` holds the unit that owns the session, for users' own SQLAlchemy events."""
+
+ENDED_KEY: Final = "session_aware.ended"
+"""Where it holds the name of the last unit that owned it, once that is over."""
 
 
 Begun: TypeAlias = "dict[Connection, tuple[RootTransaction | None, Owner | None]]"
@@ -107,9 +111,19 @@ def _watcher(connection: Connection) -> Owner | None:
 
 @event.listens_for(Session, "after_begin")
 def _remember_connection(session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
-    owner: Owner | None = session.info.get(INFO_KEY)
-    if owner is not None:
+    info = session.info
+    owner: Owner | None = info.get(INFO_KEY)
+    if owner is not None and owner.outcome != "committed":
         owner.take(connection)
+        return
+    ended: str | None = info.get(ENDED_KEY) if owner is None else owner.name  # the latter in a listener or callback
+    if ended is not None:
+        msg = (
+            f"{ended}: its session is used after the call has ended its transaction and closed it. This begins another one, "
+            "which nobody commits and nobody ends. Read what is needed before the body returns, such as 'list(...)' of a "
+            "query, or let the caller open the session, and pass it."
+        )
+        warn(msg, EndedSessionWarning)
 
 
 @event.listens_for(Engine, "handle_error")

@@ -20,7 +20,7 @@ from session_aware.exceptions import NestedSessionWarning
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["LANE_FILE", "NO_MARKER", "Marker", "NoMarker"]
+__all__ = ["LANE_FILE", "NO_MARKER", "Marker", "NoMarker", "warn"]
 
 LANE_FILE: Final = "<session_aware lane"
 """How the file name of a generated function starts."""
@@ -108,20 +108,29 @@ def _warn_if_nested(place: _Place, outer: Marker, name: str, factory: object) ->
         f"does not see the uncommitted work of {outer.name}, stays committed if that fails, and can wait for it for ever. "
         f"Write '{name}(..., session=session)', or give it Propagation.REQUIRES_NEW if a transaction of its own is meant."
     )
-    warnings.warn(msg, NestedSessionWarning, stacklevel=_caller_level())
+    warn(msg, NestedSessionWarning)
 
 
-def _caller_level() -> int:
-    """Count the frames from ``_warn_if_nested`` to the first that is neither ours nor plumbing."""
-    level = 2
-    frame = sys._getframe(2)  # noqa: SLF001 - the way traceback and warnings go; skip_file_prefixes needs Python 3.12
-    while frame.f_back is not None and _is_plumbing(frame):
-        frame = frame.f_back
-        level += 1
-    return level
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn at the line of the innermost caller that is neither ours nor plumbing.
+
+    An async session runs in a greenlet, whose frames end where it was started: what awaits it goes on in the parent.
+    """
+    frame: FrameType = sys._getframe(1)  # noqa: SLF001 - the way traceback and warnings go; skip_file_prefixes needs 3.12
+    while _is_plumbing(frame) and (outer := frame.f_back or _frame_of_parent()) is not None and outer is not frame:
+        frame = outer
+    module = str(frame.f_globals.get("__name__"))
+    registry = frame.f_globals.setdefault("__warningregistry__", {})
+    warnings.warn_explicit(message, category, frame.f_code.co_filename, frame.f_lineno, module, registry)
+
+
+def _frame_of_parent() -> FrameType | None:
+    greenlet = sys.modules.get("greenlet")
+    parent = None if greenlet is None else greenlet.getcurrent().parent
+    return None if parent is None else parent.gr_frame
 
 
 def _is_plumbing(frame: FrameType) -> bool:
     module = str(frame.f_globals.get("__name__"))
-    plumbing = ("session_aware._", "wrapt", "contextlib", "asyncio", "tenacity")
+    plumbing = ("session_aware._", "wrapt", "contextlib", "asyncio", "tenacity", "sqlalchemy")
     return module.startswith(plumbing) or frame.f_code.co_filename.startswith(LANE_FILE)

@@ -109,6 +109,7 @@ class Owned:
         self._handle = handle
         self.is_over = False
         info[_hooks.INFO_KEY] = self
+        info.pop(_hooks.ENDED_KEY, None)
         # It is closed right after the commit: expiry could only turn what the body returns into DetachedInstanceError.
         session.expire_on_commit = False
         if (bind := session.bind) is None or bind.dialect.driver == "asyncpg":
@@ -263,6 +264,7 @@ class Owned:
             return failure
         finally:
             self.session.info.pop(_hooks.INFO_KEY, None)
+            self.session.info[_hooks.ENDED_KEY] = self.name
             if self.begun:
                 _hooks.unwatch(self)
         return None

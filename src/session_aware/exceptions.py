@@ -9,6 +9,7 @@ from __future__ import annotations
 
 __all__ = [
     "CommitOutcomeUnknown",
+    "EndedSessionWarning",
     "NestedSessionWarning",
     "PoisonedTransactionError",
     "PolicyConflictError",
@@ -91,6 +92,17 @@ class NestedSessionWarning(UserWarning):
 
     Almost always a forgotten ``session=session``. Turn it into an error with
     ``warnings.filterwarnings("error", category=NestedSessionWarning)``.
+    """
+
+    __module__ = "session_aware"
+
+
+class EndedSessionWarning(UserWarning):
+    """A session was used after the unit that owned it: by a thread or callback that kept it, or a query that was returned.
+
+    Its transaction is over and it was closed, so each statement begins another one, which nobody commits and nobody ends
+    before the session is garbage. Turn it into an error with ``warnings.filterwarnings("error",
+    category=EndedSessionWarning)``.
     """
 
     __module__ = "session_aware"

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from session_aware import (
     NEW_SESSION,
+    EndedSessionWarning,
     PoisonedTransactionError,
     Propagation,
     SessionOwnershipError,
@@ -177,7 +178,8 @@ def test_own_exception_after_a_rollback_is_unchanged(work: Work, database: SyncD
 
 def test_session_may_be_committed_again_once_the_unit_is_over(work: Work, database: SyncDatabase) -> None:
     session = work.run(lambda session: session)
-    add(session, "ann")
+    with pytest.warns(EndedSessionWarning):
+        add(session, "ann")
     session.commit()
     session.close()
     assert database.owners() == ["ann"]

@@ -92,12 +92,11 @@ def test_every_error_is_a_session_aware_error() -> None:
         for name in session_aware.__all__
         if isinstance(value := getattr(session_aware, name), type) and issubclass(value, Exception)
     ]
-    assert len(errors) == 9
-    assert {error for error in errors if not issubclass(error, session_aware.SessionAwareError)} == {
-        session_aware.NestedSessionWarning
-    }
+    assert len(errors) == 10
+    warnings = {error for error in errors if not issubclass(error, session_aware.SessionAwareError)}
+    assert warnings == {session_aware.EndedSessionWarning, session_aware.NestedSessionWarning}
     assert issubclass(session_aware.SessionParameterError, TypeError)
-    assert issubclass(session_aware.NestedSessionWarning, UserWarning)
+    assert all(issubclass(warning, UserWarning) for warning in warnings)
 
 
 def imported_after(statement: str) -> set[str]:
