@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import create_engine, delete
 
-from session_aware import _configuration, _factory, _marker, _policy
+from session_aware import _configuration, _factory, _hooks, _marker, _policy
 from tests.databases import AsyncDatabase, Databases, SyncDatabase, sqlite_engine
 from tests.ledger import Base
 from tests.servers.galera import Galera
@@ -150,3 +151,6 @@ def _nothing_left() -> Iterator[None]:
     _configuration.settings = _policy.NO_SETTINGS
     _marker._current.set(None)  # a block that ends in another thread leaves its marker, over by then, in this one's context
     assert _factory._overrides == ()
+    if _hooks._kept:
+        gc.collect()  # a stream that was dropped
+    assert _hooks._kept == {}, "a suspended stream is kept for ever"

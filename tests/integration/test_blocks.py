@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, cast
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
@@ -18,6 +19,7 @@ from session_aware import (
     SessionFactoryError,
     SessionOwnershipError,
     SessionParameterError,
+    UnitRecord,
     auto_session_ctx,
     configure,
 )
@@ -200,6 +202,76 @@ def test_context_that_failed_on_entry_can_be_entered_again(database: SyncDatabas
     with block as session:
         add(session, "ann")
     assert database.recorder.events == OWNED
+
+
+@pytest.fixture
+def records() -> list[UnitRecord]:
+    seen: list[UnitRecord] = []
+    configure(observer=seen.append)
+    return seen
+
+
+def test_block_that_cannot_begin_gives_its_connection_back(postgres: SyncDatabase, records: list[UnitRecord]) -> None:
+    made: list[Session] = []  # kept, so that nothing is left to the garbage collector
+
+    def factory() -> Session:
+        made.append(postgres.maker())
+        made[-1].execute(text("SELECT 1"))
+        return made[-1]
+
+    with (
+        pytest.raises(PolicyConflictError) as caught,
+        auto_session_ctx(session_factory=factory, isolation_level="SERIALIZABLE"),
+    ):
+        pytest.fail("the block was entered")
+    assert postgres.checked_out == 0
+    assert not made[0].in_transaction()
+    assert [(record.outcome, record.error) for record in records] == [("rolled back", caught.value)]
+
+
+def test_async_block_that_cannot_begin_gives_its_connection_back(
+    async_postgres: AsyncDatabase, records: list[UnitRecord]
+) -> None:
+    async def scenario() -> None:
+        session = async_postgres.maker()
+        await session.execute(text("SELECT 1"))
+        with pytest.raises(PolicyConflictError):
+            async with auto_session_ctx(async_session_factory=lambda: session, isolation_level="SERIALIZABLE"):
+                pytest.fail("the block was entered")
+        assert async_postgres.checked_out == 0
+        assert not session.in_transaction()
+
+    async_postgres.run(scenario())
+    assert [record.outcome for record in records] == ["rolled back"]
+
+
+def test_block_that_cannot_commit_gives_its_connection_back(database: SyncDatabase, records: list[UnitRecord]) -> None:
+    with (
+        pytest.raises(SessionOwnershipError) as caught,
+        auto_session_ctx(session_factory=database.maker) as session,
+    ):
+        session.rollback()
+        add(session, "ann")
+    assert database.checked_out == 0
+    assert not session.in_transaction()
+    assert database.owners() == []
+    assert [(record.outcome, record.error) for record in records] == [("rolled back", caught.value)]
+
+
+def test_async_block_that_cannot_commit_gives_its_connection_back(
+    async_database: AsyncDatabase, records: list[UnitRecord]
+) -> None:
+    async def scenario() -> None:
+        with pytest.raises(SessionOwnershipError):
+            async with auto_session_ctx(async_session_factory=async_database.maker) as session:
+                await session.rollback()
+                await aadd(session, "ann")
+        assert async_database.checked_out == 0
+        assert not session.in_transaction()
+
+    async_database.run(scenario())
+    assert async_database.owners() == []
+    assert [record.outcome for record in records] == ["rolled back"]
 
 
 def test_async_context_whose_factory_fails_leaks_nothing(async_database: AsyncDatabase) -> None:

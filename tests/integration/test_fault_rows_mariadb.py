@@ -5,14 +5,17 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 
 import pymysql
 import pytest
 from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from tests.fault_rows import connecting, sql, tried
+from session_aware import PoisonedTransactionError
+from session_aware._faults import code_of
+from tests.fault_rows import Work, connecting, sql, tried
 from tests.servers._process import HOST, free_port
 from tests.servers.mariadb import MariaDB
 
@@ -77,6 +80,24 @@ def test_record_that_has_changed_is_tried_again(server: MariaDB, engine: Engine)
         session.execute(text("UPDATE fault SET n = 5"))
 
     assert tried(engine, body) == (1020, 2)
+
+
+def test_record_that_has_changed_is_not_healed_by_a_savepoint(server: MariaDB, engine: Engine) -> None:
+    def body(session: Session) -> None:
+        session.execute(text("SET SESSION innodb_snapshot_isolation = ON"))
+        session.execute(text("SELECT n FROM fault")).all()
+        server.execute("UPDATE fault SET n = n + 1")
+        with suppress(DBAPIError), session.begin_nested():
+            session.execute(text("UPDATE fault SET n = 5"))
+        session.execute(text("INSERT INTO fault VALUES (2, 0)"))
+
+    work = Work(engine)
+    with pytest.raises(PoisonedTransactionError) as caught:
+        work.run(body)
+    assert caught.value.__cause__ is not None
+    assert code_of(caught.value.__cause__) == 1020
+    assert work.attempts == 2
+    assert [int(number) for (number,) in server.execute("SELECT id FROM fault")] == [1]
 
 
 def test_killed_connection_is_tried_again_whenever_it_is_noticed(server: MariaDB, engine: Engine) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -161,6 +164,29 @@ def test_unit_that_is_interrupted_after_its_commit_is_committed(
     assert short(records) == [("Work.open", "committed", 1)]
     assert records[0].error is caught.value
     assert sqlite.owners() == ["ann"]
+
+
+def test_listener_that_was_there_before_the_library_may_fail_after_the_commit(tmp_path: Path) -> None:
+    program = f"""
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.orm import Session, sessionmaker
+
+@event.listens_for(Session, "after_commit")
+def fail(session):
+    raise LookupError
+
+import session_aware
+
+records = []
+session_aware.configure(observer=records.append)
+engine = create_engine("sqlite:///{tmp_path}/listened.sqlite")
+with session_aware.auto_session_ctx(session_factory=sessionmaker(engine)) as session:
+    session.execute(text("CREATE TABLE t (n)"))
+    session.execute(text("INSERT INTO t VALUES (1)"))
+print([record.outcome for record in records])
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "['committed']\n", done.stderr
 
 
 def test_outcome_of_a_retried_unit_is_that_of_its_last_attempt(postgres: SyncDatabase, records: list[UnitRecord]) -> None:
