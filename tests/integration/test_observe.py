@@ -216,6 +216,19 @@ def test_given_session_is_nobodys_unit(sqlite: SyncDatabase, records: list[UnitR
     assert records == []
 
 
+def test_observer_that_is_interrupted_is_not_called_again(sqlite: SyncDatabase) -> None:
+    def interrupt(record: UnitRecord) -> None:
+        seen.append(record)
+        raise KeyboardInterrupt
+
+    seen: list[UnitRecord] = []
+    configure(observer=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        work_on(sqlite).open("ann")
+    assert short(seen) == [("Work.open", "committed", 1)]
+    assert sqlite.owners() == ["ann"]
+
+
 def test_error_of_the_observer_goes_no_further(sqlite: SyncDatabase, caplog: pytest.LogCaptureFixture) -> None:
     def fail(_: UnitRecord) -> None:
         raise Failure

@@ -24,6 +24,7 @@ from session_aware import (
     configure,
 )
 from tests.databases import SyncDatabase
+from tests.faults.stage import wait_until
 from tests.ledger import Account, Base, Entry
 from tests.servers.postgresql import PostgreSQL, Standby
 from tests.servers.proxy import TcpProxy, Verdict, on_commit, pass_all
@@ -316,7 +317,6 @@ def test_standby_that_lags_behind_may_not_answer(replicated: Replicated, monkeyp
 def test_standby_that_was_promoted_without_the_transaction_may_not_answer(replicated: Replicated) -> None:
     def judge(data: bytes) -> Verdict:
         if (found := hook(data)) is not Verdict.PASS:
-            replicated.standby.execute("SELECT pg_wal_replay_pause()")
             line.proxy.refuse()
             threading.Thread(target=promote).start()
         return found
@@ -326,6 +326,9 @@ def test_standby_that_was_promoted_without_the_transaction_may_not_answer(replic
         promoted.set()
 
     line, promoted, hook = replicated.line, threading.Event(), on_commit(Verdict.CUT_ON_ANSWER)
+    replicated.standby.execute("ALTER SYSTEM SET primary_conninfo = ''")
+    replicated.standby.execute("SELECT pg_reload_conf()")
+    assert wait_until(lambda: not replicated.standby.execute("SELECT 1 FROM pg_stat_wal_receiver"), seconds=10)
     configure(resolve_commit=True, retry=EAGER)
     line.proxy.on_client = judge
     with pytest.raises(CommitOutcomeUnknown, match="PostgreSQL was asked, but could not tell"):
