@@ -12,10 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import UnboundExecutionError
+from sqlalchemy.exc import InvalidRequestError, UnboundExecutionError
 
 from session_aware import _driver, _plan
-from session_aware._listen import listen
+from session_aware._listen import engine_beneath, listen
 from session_aware.exceptions import SessionFactoryError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _refuse_outer_transaction(session: Session, name: str) -> NoReturn:
 
 
 def check_autocommit(session: Session, connection: Connection, name: str) -> None:
-    """Refuse a connection on which each statement is committed at once. The driver is asked once for each pool.
+    """Refuse a connection on which each statement is committed at once. The driver is asked once for each of the pool's.
 
     Raises:
         SessionFactoryError: Nothing could be rolled back, and a dry run or a retry would apply its work.
@@ -113,11 +113,11 @@ def check_autocommit(session: Session, connection: Connection, name: str) -> Non
         if level == "AUTOCOMMIT":
             _refuse_autocommit(name)
         return  # it has been set on this connection, whatever the others do
-    pool = vars(connection.engine.pool)
-    if _CHECKED_KEY not in pool:
+    known = connection.info  # kept as long as the driver's connection is
+    if _CHECKED_KEY not in known:
         if _driver.is_autocommit(connection, may_begin_later=len(session.dispatch.after_begin) > 1):
             _refuse_autocommit(name)
-        pool[_CHECKED_KEY] = True
+        known[_CHECKED_KEY] = True
 
 
 def _refuse_autocommit(name: str) -> NoReturn:
@@ -196,7 +196,7 @@ class Preparation:
                 bind.execution_options(**self._options)
             return bind
         if (twin := self._twins.get(bind)) is None:
-            twin = self._twins[bind] = bind.execution_options(**self._options)
+            twin = self._twins[bind] = _with_options(bind, self._options)
             self._twins[twin] = twin  # somebody may hand over what they were given
         return twin
 
@@ -225,6 +225,18 @@ class Preparation:
         """Put the session and its connections back into their former state."""
         while self._undo:
             self._undo.pop()()
+
+
+def _with_options(engine: Engine, options: dict[str, Any]) -> Engine:
+    """Return the engine with execution options, on the same pool.
+
+    Before 2.0.38 SQLAlchemy cannot listen to an engine that has options already and gets more, which it does for the level
+    ("No such event"). There the engine beneath gets all of them.
+    """
+    try:
+        return engine.execution_options(**options)
+    except InvalidRequestError:  # pragma: no cover - before SQLAlchemy 2.0.38, where tox runs the same tests
+        return engine_beneath(engine).execution_options(**{**engine.get_execution_options(), **options})
 
 
 def _refuses_writes(connection: Connection) -> bool:

@@ -28,11 +28,9 @@ def is_autocommit(connection: Connection, *, may_begin_later: bool) -> bool:
     """
     if connection.dialect.name == "sqlite":
         return _is_sqlite_autocommit(connection.connection.driver_connection, may_begin_later=may_begin_later)
-    dbapi_connection: Any = connection.connection.dbapi_connection
-    asked = getattr(
-        dbapi_connection, "get_autocommit", None
-    )  # MySQL's drivers, where "autocommit" is the method that sets it
-    value = asked() if callable(asked) else getattr(dbapi_connection, "autocommit", False)
+    # MySQL's drivers have a method to ask, and one called "autocommit" that sets it; with asyncpg SQLAlchemy itself knows.
+    asked = getattr(connection.connection.driver_connection, "get_autocommit", None)
+    value = asked() if callable(asked) else getattr(connection.connection.dbapi_connection, "autocommit", False)
     return value is True
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
     from sqlalchemy.orm import SessionTransaction
 
-__all__ = ["listen", "savepoint_around"]
+__all__ = ["engine_beneath", "listen", "savepoint_around"]
 
 
 def listen(connection: Connection, name: str, listener: Callable[..., object]) -> None:
@@ -25,12 +25,18 @@ def listen(connection: Connection, name: str, listener: Callable[..., object]) -
     try:
         _once(connection, name, listener)
     except InvalidRequestError:  # pragma: no cover - before SQLAlchemy 2.0.38, where tox runs the same tests
-        _once(connection.engine, name, listener)
+        _once(engine_beneath(connection.engine), name, listener)
 
 
 def _once(target: Connection | Engine, name: str, listener: Callable[..., object]) -> None:
     if not event.contains(target, name, listener):
         event.listen(target, name, listener)
+
+
+def engine_beneath(engine: Engine) -> Engine:  # pragma: no cover - likewise
+    """Return the engine that was given execution options."""
+    beneath: Engine | None = getattr(engine, "_proxied", None)
+    return engine if beneath is None else engine_beneath(beneath)
 
 
 def savepoint_around(ended: SessionTransaction) -> SessionTransaction | None:

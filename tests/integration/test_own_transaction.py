@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from session_aware import (
     NEW_SESSION,
     PoisonedTransactionError,
+    Propagation,
     SessionAwareService,
     SessionFactoryError,
     _driver,
@@ -172,11 +173,14 @@ def test_level_of_the_policy_takes_an_engine_out_of_autocommit(databases: Databa
     database = databases.sync("psycopg")
     engine = create_engine(database.engine.url, isolation_level="AUTOCOMMIT")
     maker = sessionmaker(engine)
-    for _ in range(2):
-        with auto_session_ctx(session_factory=maker, isolation_level="SERIALIZABLE") as session:
-            session.execute(select(Account))
-        with pytest.raises(SessionFactoryError), auto_session_ctx(session_factory=maker) as session:
-            session.execute(select(Account))
+    with auto_session_ctx(session_factory=maker, isolation_level="SERIALIZABLE") as session:
+        session.execute(select(Account))
+        # Now on another connection: the first versions of SQLAlchemy 2 leave this one out of AUTOCOMMIT afterwards.
+        with (
+            pytest.raises(SessionFactoryError),
+            auto_session_ctx(session_factory=maker, propagation=Propagation.REQUIRES_NEW) as other,
+        ):
+            other.execute(select(Account))
     engine.dispose()
 
 
