@@ -7,7 +7,7 @@ import enum
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import String, delete, insert, select, text, update
+from sqlalchemy import String, delete, event, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -58,6 +58,9 @@ class Trouble(enum.Enum):
     RAISE = "the body raises after its last statement"
     SWALLOW_FIRST = "the body swallows errors of its first half"
     SWALLOW_LAST = "the body swallows the error of its last statement"
+    SWALLOW_DRIVER = "the body swallows an error of the driver's own cursor"
+    LISTENER_WRITES = "a listener writes everything before COMMIT, after the library has asked for the transaction's id"
+    LISTENER_FAILS = "a listener's flush fails before COMMIT is sent"
     STREAM = "a stream, read to its end"
     STREAM_CLOSED = "a stream, closed early"
     STREAM_DROPPED = "a stream, dropped to the garbage collector"
@@ -109,6 +112,10 @@ def trickle(session: Session, order: Order) -> Iterator[str]:
     """Carry an order out in steps, as a stream that tells of each."""
     balances: dict[int, int] = {}
     session.connection()  # a refused connection fails no transaction: whoever swallows that has decided to
+    if order.trouble is Trouble.LISTENER_WRITES:
+        later = order._replace(trouble=Trouble.NONE)
+        event.listen(session, "before_commit", lambda session: move(session, later), once=True)
+        return
     with contextlib.suppress(*((DBAPIError,) if order.trouble is Trouble.SWALLOW_FIRST else ())):
         # Read, then write: what a level allows to be lost between the two is lost here.
         for account in (order.source, order.target):
@@ -125,6 +132,11 @@ def trickle(session: Session, order: Order) -> Iterator[str]:
     if order.trouble is Trouble.SWALLOW_LAST:
         with contextlib.suppress(DBAPIError):
             session.execute(text("SELECT nothing FROM nowhere"))
+    if order.trouble is Trouble.SWALLOW_DRIVER:
+        with contextlib.suppress(Exception):
+            session.connection().connection.cursor().execute("SELECT nothing FROM nowhere")
+    if order.trouble is Trouble.LISTENER_FAILS:
+        event.listen(session, "before_commit", lambda session: session.add(Transfer(request=object())), once=True)
     if order.trouble is Trouble.RAISE:
         raise RefusedError(order.request)
 

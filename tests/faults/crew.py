@@ -41,10 +41,17 @@ def work(client: Client, orders: Iterator[Order], told: dict[str, Verdict], over
             _carry_out(client, order)
         except Exception as failure:  # noqa: BLE001 - whatever it is, it is what the caller was told
             error = failure
-        told[order.request] = heard = verdict(error)
+        told[order.request] = heard = _heard(order, error)
         error = None  # its traceback holds the stream that was dropped, and this frame
         if heard is not Verdict.ACKNOWLEDGED:
             time.sleep(0.002)  # a server that is down refuses at once
+
+
+def _heard(order: Order, error: BaseException | None) -> Verdict:
+    found = verdict(error)
+    if order.trouble is Trouble.LISTENER_FAILS and found is Verdict.UNKNOWN:
+        return Verdict.UNKNOWN_BEFORE_COMMIT
+    return found
 
 
 def _carry_out(client: Client, order: Order) -> None:
@@ -88,7 +95,7 @@ async def awork(client: Client, orders: Iterator[Order], told: dict[str, Verdict
             error = cancelled
         except Exception as failure:  # noqa: BLE001 - whatever it is, it is what the caller was told
             error = failure
-        told[order.request] = heard = verdict(error)
+        told[order.request] = heard = _heard(order, error)
         error = None  # likewise
         if heard is Verdict.ACKNOWLEDGED:
             usual += (min(time.monotonic() - began, 0.1) - usual) / 16

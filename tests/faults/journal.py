@@ -22,6 +22,7 @@ class Verdict(enum.Enum):
 
     ACKNOWLEDGED = enum.auto()
     UNKNOWN = enum.auto()
+    UNKNOWN_BEFORE_COMMIT = enum.auto()  # which was never sent, so this is wrong
     FAILED = enum.auto()
     CANCELLED = enum.auto()
 
@@ -54,6 +55,7 @@ class Report:
     duplicated: int
     failed_but_applied: int
     cancelled_but_applied: int
+    unknown_before_commit: int
     is_consistent: bool
     leaked: int
     dangling: int
@@ -65,7 +67,7 @@ class Report:
     def damage(self) -> int:
         """How many orders ended otherwise than the caller was told."""
         wrong = self.lost + self.duplicated + self.failed_but_applied + self.cancelled_but_applied
-        return wrong + (not self.is_consistent)
+        return wrong + self.unknown_before_commit + (not self.is_consistent)
 
     @property
     def is_clean(self) -> bool:
@@ -84,6 +86,7 @@ class Report:
             self.duplicated,
             self.failed_but_applied,
             self.cancelled_but_applied,
+            self.unknown_before_commit,
             "holds" if self.is_consistent else "BROKEN",
             self.leaked,
             self.dangling,
@@ -102,6 +105,7 @@ _COLUMNS = (
     "duplicated",
     "said failed but applied",
     "cancelled but applied, not told",
+    "unknown before COMMIT",
     "invariant",
     "leaked connections",
     "dangling transactions",
@@ -138,6 +142,7 @@ def report(
         duplicated=sum(times > 1 for times in audit.applied.values()),
         failed_but_applied=count(Verdict.FAILED, applied=True),
         cancelled_but_applied=count(Verdict.CANCELLED, applied=True),
+        unknown_before_commit=sum(heard is Verdict.UNKNOWN_BEFORE_COMMIT for heard in told.values()),
         is_consistent=audit.is_consistent,
         leaked=leaked,
         dangling=dangling,

@@ -1,4 +1,4 @@
-"""Three faults of the library, seeded into this process one by one: the harness must find each, or it proves nothing."""
+"""Faults of the library, seeded into this process one by one: the harness must find each, or it proves nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy.exc import SAWarning
 
-from session_aware import _async, _owned, _retry, _sync
+from session_aware import _async, _owned, _ownership, _retry, _sync
 from tests.faults.round import play
 from tests.faults.stages import STAGES
 
@@ -48,8 +48,8 @@ FAULTS = (
         "retry an unknown commit",
         "psycopg",
         (_retry.Attempts._is_worth_another,),
-        'isinstance(error, CommitOutcomeUnknown) or self._outcome() != "rolled back"',
-        "False",
+        "if not isinstance(error, Exception) or",
+        "if isinstance(error, CommitOutcomeUnknown):\n        return True\n    if not isinstance(error, Exception) or",
         "duplicated",
     ),
     Fault(
@@ -63,10 +63,26 @@ FAULTS = (
     Fault(
         "skip the poison check",
         "psycopg",
+        (_ownership.check_drivers, _ownership.refuse_poisoned),
+        "raise PoisonedTransactionError(msg)",
+        "return  # raise",
+        "lost",
+    ),
+    Fault(
+        "do not ask the driver",
+        "psycopg",
         (_owned.Owned.end,),
-        "if self.failed and not self.is_read_only:",
+        "if self.begun and not self.is_read_only:",
         "if False:",
         "lost",
+    ),
+    Fault(
+        "call it unknown before COMMIT is sent",
+        "psycopg",
+        (_owned.Owned.end,),
+        "self._handle.commit()",
+        'self.outcome = "unknown"; self._handle.commit()',
+        "unknown_before_commit",
     ),
 )
 
