@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import InvalidRequestError, UnboundExecutionError
 
 from session_aware import _driver, _plan
-from session_aware._listen import engine_beneath, listen
+from session_aware._listen import engine_beneath, listen, put_back
 from session_aware.exceptions import SessionFactoryError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def check_taken_connection(session: Session, transaction: SessionTransaction, co
 
 def _refuse_outer_transaction(session: Session, name: str) -> NoReturn:
     msg = (
-        f"{name}: its session factory is bound to a Connection in a transaction that was begun elsewhere, and "
+        f"{name}: its session is bound to a Connection in a transaction that was begun elsewhere, and "
         f"join_transaction_mode={session.join_transaction_mode!r} leaves the COMMIT to whoever began it: the call would be "
         "reported as committed, and could still be rolled back. Bind the factory to the engine, or write "
         f"'{name}(..., session=session)' with a session of that connection; for tests join_transaction_mode="
@@ -102,31 +102,28 @@ def _refuse_outer_transaction(session: Session, name: str) -> NoReturn:
     raise SessionFactoryError(msg)
 
 
-def check_autocommit(session: Session, connection: Connection, name: str) -> None:
+def check_autocommit(connection: Connection, name: str) -> None:
     """Refuse a connection on which each statement is committed at once. The driver is asked once for each of the pool's.
 
     Raises:
         SessionFactoryError: Nothing could be rolled back, and a dry run or a retry would apply its work.
     """
     level = connection.get_execution_options().get("isolation_level")
-    if level is not None:
-        if level == "AUTOCOMMIT":
-            _refuse_autocommit(name)
-        return  # it has been set on this connection, whatever the others do
     known = connection.info  # kept as long as the driver's connection is
-    if _CHECKED_KEY not in known:
-        if _driver.is_autocommit(connection, may_begin_later=len(session.dispatch.after_begin) > 1):
-            _refuse_autocommit(name)
+    if level is None and _CHECKED_KEY in known:
+        return
+    is_autocommit = level == "AUTOCOMMIT" or _driver.is_autocommit(connection)
+    if is_autocommit:
+        connection.invalidate()  # whoever swallows the error sends nothing more on it
+        begin = ", or send BEGIN in a listener of the engine's 'begin'" if connection.dialect.name == "sqlite" else ""
+        msg = (
+            f"{name}: its connection is in AUTOCOMMIT, where each statement is committed at once: nothing could be rolled "
+            "back. Name a session factory whose engine has transactions, without isolation_level='AUTOCOMMIT' and without "
+            f"the driver's own switch{begin}."
+        )
+        raise SessionFactoryError(msg)
+    if level is None and is_autocommit is not None:  # which both hold for this transaction alone
         known[_CHECKED_KEY] = True
-
-
-def _refuse_autocommit(name: str) -> NoReturn:
-    msg = (
-        f"{name}: the engine of its session factory is in AUTOCOMMIT, where each statement is committed at once: nothing "
-        "could be rolled back. Name a factory whose engine has transactions: one without isolation_level='AUTOCOMMIT' and "
-        "without the driver's autocommit=True."
-    )
-    raise SessionFactoryError(msg)
 
 
 def verify_levels(session: Session, wanted: str, name: str) -> Callable[[], None]:
@@ -169,14 +166,25 @@ class Preparation:
         is_begun: Whether the factory handed the session over in a transaction: its level can then only be checked.
     """
 
-    __slots__ = ("_choose", "_level", "_name", "_options", "_read_only", "_session", "_twins", "_undo")
+    __slots__ = (
+        "_choose",
+        "_level",
+        "_name",
+        "_options",
+        "_read_only",
+        "_session",
+        "_twins",
+        "_undo",
+        "_undo_on_connection",
+    )
 
     def __init__(self, session: Session, policy: SessionPolicy, *, name: str, is_begun: bool) -> None:
         self._session = session
         self._level = policy.isolation_level
         self._read_only = policy.read_only is True
         self._name = name
-        self._undo: list[Callable[[], None]] = []
+        self._undo: list[Callable[[], object]] = []
+        self._undo_on_connection: list[Callable[[], object]] = []
         self._twins: dict[Engine, Engine] = {}
         self._choose = session.get_bind
         self._options: dict[str, Any] = {} if self._level is None else {"isolation_level": self._level}
@@ -185,7 +193,7 @@ class Preparation:
         if PRETENDED_LEVEL_KEY in session.info:
             session.info[PRETENDED_LEVEL_KEY] = self._level
         if not is_begun:
-            self._undo.append(partial(session.__dict__.pop, "get_bind", None))
+            self._undo.append(partial(put_back, session, "get_bind", self._choose))
             session.get_bind = self._get_bind  # type: ignore[method-assign]
 
     def _get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:  # noqa: ANN401 - as SQLAlchemy has them
@@ -193,12 +201,23 @@ class Preparation:
         bind = self._choose(*args, **kwargs)
         if isinstance(bind, Connection):
             if not bind.in_transaction():
-                bind.execution_options(**self._options)
+                self._set_on_connection(bind)
             return bind
         if (twin := self._twins.get(bind)) is None:
             twin = self._twins[bind] = _with_options(bind, self._options)
             self._twins[twin] = twin  # somebody may hand over what they were given
         return twin
+
+    def _set_on_connection(self, connection: Connection) -> None:
+        """Set the options on somebody's Connection, which has them until it is told otherwise."""
+        before = connection.get_execution_options()
+        former: dict[str, Any] = {"postgresql_readonly": before.get("postgresql_readonly", False)} if self._read_only else {}
+        if self._level is not None:
+            former["isolation_level"] = before.get("isolation_level") or connection.get_isolation_level()
+        connection.execution_options(**self._options)
+        self._undo_on_connection.append(partial(connection.execution_options, **former))
+        for end in ("rollback", "commit"):
+            self._undo_on_connection.append(partial(_unlisten, connection, end))
 
     def take(self, connection: Connection) -> None:
         """Prepare a connection on which the session has begun, or check it.
@@ -222,9 +241,19 @@ class Preparation:
             connection.exec_driver_sql("PRAGMA query_only = 1")
 
     def undo(self) -> None:
-        """Put the session and its connections back into their former state."""
+        """Put the session and its connections back into their former state, while the transaction is open."""
         while self._undo:
             self._undo.pop()()
+
+    def undo_on_connection(self) -> None:
+        """Do the same, once it is over, with the options of somebody's Connection."""
+        while self._undo_on_connection:
+            self._undo_on_connection.pop()()
+
+
+def _unlisten(connection: Connection, end: str) -> None:
+    if event.contains(connection, end, _allow_writes):
+        event.remove(connection, end, _allow_writes)
 
 
 def _with_options(engine: Engine, options: dict[str, Any]) -> Engine:

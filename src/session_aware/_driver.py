@@ -10,24 +10,26 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy.util import await_only
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Dialect
 
-__all__ = ["has_failed", "is_autocommit", "is_closed"]
+__all__ = ["has_failed", "is_autocommit", "is_closed", "may_be_silent"]
 
 _UNKNOWN: Final = object()
 _IN_ERROR: Final = 3  # libpq's PQTRANS_INERROR
+_TELLING: Final = frozenset({"psycopg", "psycopg2"})
 
 
-def is_autocommit(connection: Connection, *, may_begin_later: bool) -> bool:
+def is_autocommit(connection: Connection) -> bool | None:
     """Say whether each statement is committed at once, by whatever switch: SQLAlchemy's, the driver's or a setting's.
 
+    None is no, for this transaction alone, which somebody has begun by SQL where the driver begins nothing.
+
     Args:
-        connection: In a transaction, as SQLAlchemy sees it; its ``begin`` listeners have run.
-        may_begin_later: Whether somebody may still send BEGIN. The usual cure for sqlite3's default is to have the driver
-            begin nothing, and to send BEGIN in a listener.
+        connection: In a transaction, as SQLAlchemy sees it, and its listeners have run: the usual cure for sqlite3's default
+            is to have the driver begin nothing, and to send BEGIN in a listener.
     """
     if connection.dialect.name == "sqlite":
-        return _is_sqlite_autocommit(connection.connection.driver_connection, may_begin_later=may_begin_later)
+        return _is_sqlite_autocommit(connection.connection.driver_connection)
     # MySQL's drivers have a method to ask, and one called "autocommit" that sets it; with asyncpg SQLAlchemy itself knows.
     asked = getattr(connection.connection.driver_connection, "get_autocommit", None)
     value = asked() if callable(asked) else getattr(connection.connection.dbapi_connection, "autocommit", False)
@@ -42,23 +44,25 @@ def is_closed(connection: Connection) -> bool:
     return isinstance(value, int) and value != 0
 
 
+def may_be_silent(dialect: Dialect) -> bool:
+    """Say whether ``has_failed`` may get no answer from the driver of a session's default bind, or of another one."""
+    return dialect.is_async or (dialect.name == "postgresql" and dialect.driver not in _TELLING)
+
+
 def has_failed(connection: Connection) -> bool | None:
     """Say whether PostgreSQL has aborted the transaction, so that it would answer COMMIT with ROLLBACK and no error.
 
     libpq reads that in each answer. None of asyncpg, which reads the same and keeps it to itself.
     """
-    if connection.dialect.name != "postgresql":
-        return False
     info = getattr(connection.connection.driver_connection, "info", None)  # psycopg, psycopg2
     status: object = getattr(info, "transaction_status", None)
     return None if status is None else status == _IN_ERROR
 
 
-def _is_sqlite_autocommit(driver_connection: Any, *, may_begin_later: bool) -> bool:  # noqa: ANN401 - of any driver
-    if isinstance(switch := _sqlite_switch(driver_connection), bool):
-        return switch
-    begins_nothing = getattr(driver_connection, "isolation_level", _UNKNOWN) is None
-    return begins_nothing and not driver_connection.in_transaction and not may_begin_later
+def _is_sqlite_autocommit(driver_connection: Any) -> bool | None:  # noqa: ANN401 - of any driver
+    if getattr(driver_connection, "isolation_level", _UNKNOWN) is None:
+        return None if driver_connection.in_transaction else True
+    return _sqlite_switch(driver_connection) is True
 
 
 def _sqlite_switch(driver_connection: Any) -> object:  # noqa: ANN401 - of any driver

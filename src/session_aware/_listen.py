@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sqlalchemy import Connection, Engine
-    from sqlalchemy.orm import SessionTransaction
+    from sqlalchemy.orm import Session, SessionTransaction
 
-__all__ = ["engine_beneath", "listen", "savepoint_around"]
+__all__ = ["engine_beneath", "listen", "put_back", "savepoint_around"]
 
 
 def listen(connection: Connection, name: str, listener: Callable[..., object]) -> None:
@@ -37,6 +37,14 @@ def engine_beneath(engine: Engine) -> Engine:  # pragma: no cover - likewise
     """Return the engine that was given execution options."""
     beneath: Engine | None = getattr(engine, "_proxied", None)
     return engine if beneath is None else engine_beneath(beneath)
+
+
+def put_back(session: Session, name: str, method: Callable[..., object]) -> None:
+    """Undo that a method of one session was replaced; ``method`` is what was found there before."""
+    if getattr(method, "__self__", None) is session and getattr(type(session), name, None) is getattr(method, "__func__", 0):
+        session.__dict__.pop(name, None)  # it came from the class
+    else:
+        setattr(session, name, method)
 
 
 def savepoint_around(ended: SessionTransaction) -> SessionTransaction | None:

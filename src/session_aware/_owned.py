@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 
-from session_aware import _database, _faults, _hooks, _observe, _outcome, _ownership
+from session_aware import _database, _driver, _faults, _hooks, _observe, _outcome, _ownership
+from session_aware._listen import put_back
 from session_aware._marker import Marker
 from session_aware._policy import NO_POLICY, Propagation
 from session_aware._request import DEFERRED, refuse_deferred
 from session_aware.exceptions import CommitOutcomeUnknown
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy.orm import Session, SessionTransaction
 
     from session_aware._request import Handle, Request
@@ -36,6 +39,7 @@ class Owned:
         name: Qualified name of the callable.
         session: The (synchronous) session, from ``begin`` on.
         is_ending: Whether the library itself commits now, or the unit is over.
+        is_undone: Whether SQLAlchemy has rolled the whole transaction back, as after a flush that failed.
         outcome: What is known of the unit.
         is_over: Whether nothing is left for ``abort`` to clean up.
         begun: The session's connections, each with its transaction and the unit that had it before.
@@ -44,7 +48,11 @@ class Owned:
     """
 
     __slots__ = (
+        "_can_send",
+        "_hand_out_by",
         "_handle",
+        "_has_listeners",
+        "_is_checked",
         "_is_handed_out",
         "_is_released",
         "_preparation",
@@ -56,6 +64,7 @@ class Owned:
         "failed",
         "is_ending",
         "is_over",
+        "is_undone",
         "marker",
         "name",
         "outcome",
@@ -71,11 +80,16 @@ class Owned:
         self.marker = Marker(name, factory, request.policy.propagation is _REQUIRES_NEW)
         self._request = request
         self.is_ending = False
+        self.is_undone = False
         self.outcome: _observe.Outcome = "rolled back"  # until COMMIT is sent
         self.begun: _hooks.Begun = {}
         self._started = _observe.start()
         self._is_released = False
         self._is_handed_out = False
+        self._is_checked = False
+        self._can_send = True
+        self._has_listeners = False
+        self._hand_out_by: Callable[..., Connection] | None = None
         self.is_over = True  # until there is a session to clean up
         self.failed: list[_hooks.FailedStatement] = []
         self.attached: str | None = None
@@ -112,8 +126,12 @@ class Owned:
         info.pop(_hooks.ENDED_KEY, None)
         # It is closed right after the commit: expiry could only turn what the body returns into DetachedInstanceError.
         session.expire_on_commit = False
-        if (bind := session.bind) is None or bind.dialect.driver == "asyncpg":
+        if (bind := session.bind) is None or _driver.may_be_silent(bind.dialect):
+            self._hand_out_by = session.connection
             session.connection = self._hand_out  # type: ignore[method-assign]
+        if len(session.dispatch.after_begin) > 1:  # ours is the first
+            self._has_listeners = True
+            event.listen(session, "after_begin", self._check_last)
         transaction = session.get_transaction()
         is_joined = transaction is None and _database.check_bound_connection(session, self.name)
         self._transaction = session.begin() if transaction is None else transaction
@@ -140,17 +158,29 @@ class Owned:
         _hooks.watch(connection, self)
         try:
             _database.check_taken_connection(self.session, self._transaction, connection, self.name)
-            _database.check_autocommit(self.session, connection, self.name)
+            if not self._has_listeners:  # else see _check_last
+                _database.check_autocommit(connection, self.name)
             if self._preparation is not None:
                 self._preparation.take(connection)
         except Exception as error:
             self.failed.append(_hooks.FailedStatement(error, ()))  # whoever swallows it shall not go on to a COMMIT
             raise
+        if self.is_ending:
+            _hooks.check_at_commit(connection)
+
+    def _check_last(self, _session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
+        """Look at the connection after the other listeners of ``after_begin``, one of which may send BEGIN."""
+        try:
+            _database.check_autocommit(connection, self.name)
+        except Exception as error:
+            self.failed.append(_hooks.FailedStatement(error, ()))
+            raise
 
     def _hand_out(self, *args: Any, **kwargs: Any) -> Connection:  # noqa: ANN401 - as SQLAlchemy has them
         """Stand in for the session's own ``connection``: whoever is given one may use the driver's beneath it."""
+        assert self._hand_out_by is not None  # noqa: S101 - it stands in for that
         self._is_handed_out = True
-        return type(self.session).connection(self.session, *args, **kwargs)
+        return self._hand_out_by(*args, **kwargs)
 
     def end(self, result: object) -> None:
         """Commit, or roll a dry run and a read-only unit back with its objects kept readable; then close.
@@ -175,12 +205,10 @@ class Owned:
         try:
             self.session.flush()  # what fails here has certainly not been committed
             if self.begun and not self.is_read_only:
-                _ownership.check_drivers(self.begun, is_handed_out=self._is_handed_out, name=self.name)
+                self._can_send = self._check()
             if self._request.commits:
                 witness = _outcome.identify([*self.begun]) if self._request.policy.resolve_commit else None
-                self.is_ending = True
-                self._handle.commit()  # "unknown" from the moment that COMMIT is sent, see _hooks
-                self.outcome = "committed"
+                self._commit()
             else:
                 self.session.expunge_all()  # a rollback expires what the session still holds
                 self.outcome = "discarded"
@@ -189,12 +217,23 @@ class Owned:
         if not self._is_released and (failure := self._release()) is not None:
             _observe.logger.warning(_NOT_CLOSED, self.name, self.outcome, exc_info=failure)
 
+    def _commit(self) -> None:
+        self.is_ending = True
+        if len(self.session.dispatch.before_commit) > 1:  # ours alone only looks who commits
+            for connection in self.begun:
+                _hooks.check_at_commit(connection)
+        self.outcome = "unknown"
+        self._handle.commit()
+        self.outcome = "committed"
+        if self.session.in_transaction():
+            _hooks.warn_of_use_after_commit(self.name)
+
     def _fail(self, error: BaseException, witness: _outcome.Transaction | None) -> None:
         """Clean up after a failed end and raise what is known of it; return if it is committed after all."""
         if self.is_committed and isinstance(error, Exception):
             _observe.logger.warning("%s: committed, but what came after COMMIT failed", self.name, exc_info=error)
             return
-        if self.outcome == "unknown" and len(self.begun) == 1 and _faults.is_not_applied(error):
+        if self.outcome == "unknown" and self._is_certain(error):
             self.outcome = "rolled back"
         databases = len(self.begun)
         self._undo(error)
@@ -206,6 +245,35 @@ class Owned:
         if not is_committed:
             error.add_note(f"session-aware: {self.name}: PostgreSQL says that its transaction was not committed.")
             raise error
+
+    def _check(self) -> bool:
+        """Refuse to commit after a failure that somebody swallowed; say whether a COMMIT can be sent at all."""
+        if self.failed:
+            _ownership.refuse_poisoned(self.failed[0].error, name=self.name)
+        return _ownership.check_drivers(self.begun, is_handed_out=self._is_handed_out, name=self.name)
+
+    def check_once_more(self) -> None:
+        """Do that again when COMMIT is about to be sent, at the first of several: listeners may have worked meanwhile."""
+        if self._is_checked:
+            return
+        self._is_checked = True
+        try:
+            self._check()
+        except BaseException:
+            self.is_undone = True  # nothing was sent
+            raise
+
+    def _is_certain(self, error: BaseException) -> bool:
+        """Say whether nothing was applied: COMMIT was not sent, or the only database that got it said so.
+
+        It is sent once the session has run its listeners, flushed what they left and, for two phases, prepared. A
+        transaction that is active still, undone by a flush that failed, or closed after a failed PREPARE has not got so far.
+        SQLAlchemy's event for it would tell as much, and cost everybody, see ``_hooks``.
+        """
+        is_open = self.session.get_transaction() is self._transaction
+        if not self._can_send or not is_open or self._transaction.is_active or self.is_undone:
+            return True
+        return len(self.begun) == 1 and _faults.is_not_applied(error)
 
     def doubt(self, cause: BaseException) -> CommitOutcomeUnknown | None:
         """Return the error that says so if COMMIT was sent and nobody knows what became of it."""
@@ -251,11 +319,16 @@ class Owned:
         self.is_ending = self.is_over = self._is_released = True
         self.marker.is_active = False
         try:
-            self.session.__dict__.pop("connection", None)
+            if self._hand_out_by is not None:
+                put_back(self.session, "connection", self._hand_out_by)
+            if self._has_listeners:
+                event.remove(self.session, "after_begin", self._check_last)
             if self._preparation is not None:
                 self._preparation.undo()
             if self.outcome != "committed":
                 self._handle.rollback()
+            if self._preparation is not None:
+                self._preparation.undo_on_connection()
             self._handle.close()
         except BaseException as failure:
             self._invalidate()

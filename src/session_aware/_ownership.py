@@ -69,8 +69,11 @@ def _refuse_ended_connection(name: str) -> NoReturn:
     raise SessionOwnershipError(msg)
 
 
-def check_drivers(begun: Begun, *, is_handed_out: bool, name: str) -> None:
+def check_drivers(begun: Begun, *, is_handed_out: bool, name: str) -> bool:
     """Refuse a transaction that failed on the driver's own connection, of which SQLAlchemy heard nothing.
+
+    Returns:
+        Whether a COMMIT can be sent: there is a connection that its driver does not know to be closed.
 
     Args:
         begun: The unit's connections.
@@ -80,10 +83,13 @@ def check_drivers(begun: Begun, *, is_handed_out: bool, name: str) -> None:
     Raises:
         PoisonedTransactionError: PostgreSQL has aborted the transaction of one of the connections.
     """
+    can_send = False
     for connection in begun:
-        if connection.invalidated:
+        is_postgresql = connection.dialect.name == "postgresql"
+        if connection.invalidated or (is_postgresql and _driver.is_closed(connection)):
             continue
-        has_failed = _driver.has_failed(connection)
+        can_send = True
+        has_failed = is_postgresql and _driver.has_failed(connection)
         if has_failed or (has_failed is None and is_handed_out and _is_aborted(connection)):
             msg = (
                 f"{name}: an error on the driver's own connection (a cursor, COPY) was swallowed by the body, and "
@@ -91,6 +97,7 @@ def check_drivers(begun: Begun, *, is_handed_out: bool, name: str) -> None:
                 "rolled back. Let the error propagate, or wrap the part that may fail in 'with session.begin_nested():'."
             )
             raise PoisonedTransactionError(msg)
+    return can_send
 
 
 def _is_aborted(connection: Connection) -> bool:

@@ -29,6 +29,7 @@ class Attempts:
         self._name = request.name
         self._retry = request.policy.retry
         self._number = 0
+        self._first = ""  # what the first attempt ended in, if there is a second one
         self._began = time.monotonic()
         self._started = _observe.start()
         self._attempt: Owned | None = None
@@ -62,18 +63,19 @@ class Attempts:
 
     def _is_worth_another(self, error: BaseException) -> bool:
         # Whatever Retry.on says: a unit that may be committed, and an order to stop, is never run again.
-        if not isinstance(error, Exception) or isinstance(error, CommitOutcomeUnknown) or self._outcome() != "rolled back":
+        if not isinstance(error, Exception) or _is_unknown(error) or self._outcome() != "rolled back":
             return False
         if not self._retry.on(error):
             return False
         if self._attempt is not None and self._attempt.attached is not None:
             error.add_note(
-                f"session-aware: {self._name} was not tried again: the body had attached an object from outside of it (of "
-                f"class {self._attempt.attached}), whose changes the rollback undid, so that another attempt would commit "
-                "without them. Load the object in the body, or write 'session.merge(...)' in the place of "
-                "'session.add(...)'."
+                f"session-aware: {self._name} was not tried again: the body had attached a detached object (of class "
+                f"{self._attempt.attached}), whose changes the rollback undid, so that another attempt would commit without "
+                "them. Load the object in the body, or write 'session.merge(...)' in the place of 'session.add(...)'."
             )
             return False
+        if self._number == 1:
+            self._first = f"{type(error).__name__}: {error}".partition("\n")[0]
         _observe.logger.debug("%s: attempt %d failed with %s", self._name, self._number, type(error).__name__)
         return True
 
@@ -88,9 +90,16 @@ class Attempts:
         """Report the unit, and tell on its last attempt's exception of the others."""
         if self._number > 1:
             seconds = time.monotonic() - self._began
-            error.add_note(f"session-aware: {self._name} gave up after {self._number} attempts in {seconds:.2f} s.")
+            note = f"session-aware: {self._name} gave up after {self._number} attempts in {seconds:.2f} s"
+            error.add_note(f"{note}; the first one ended in {self._first}.")
         self._report(error)
 
     def _report(self, error: BaseException | None) -> None:
         if self._started is not None:
             _observe.report(self._name, self._outcome(), self._started, error, attempts=self._number)
+
+
+def _is_unknown(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_is_unknown, error.exceptions))
+    return isinstance(error, CommitOutcomeUnknown)

@@ -134,6 +134,7 @@ class SessionAwareService:
             if (wrapped := _session_aware(cls, name, value)) is not value:
                 setattr(cls, name, wrapped)
         _adopt_mixins(cls)
+        _check_decorated_statics(cls)
         if _plan.looks_at_given(cls.__session_policy__):
             values = [value for base in cls.__mro__ for value in vars(base).values()]
             _lane.ask_always(value.__func__ if isinstance(value, classmethod) else value for value in values)
@@ -193,7 +194,7 @@ def _session_aware(cls: type[SessionAwareService], name: str, value: object) -> 
 
 def _wrapped(cls: type[SessionAwareService], name: str, value: object, function: Any) -> object:  # noqa: ANN401 - any callable
     if (inner := _wrap.dispatcher_beneath(function)) is not None:
-        _take_decorated(cls, name, value, inner)
+        _take_decorated(cls, value, inner)
         return value
     if _signature.is_session_keyword_only(function) is False:
         raise SessionParameterError(_signature.complaint(function, f"{cls.__qualname__}.{name}"))
@@ -206,26 +207,40 @@ def _wrapped(cls: type[SessionAwareService], name: str, value: object, function:
     return _wrap.wrap(cast("Callable[..., object]", value), declaration, NO_SETTINGS, binding=binding)
 
 
-def _take_decorated(cls: type[SessionAwareService], name: str, value: object, inner: _wrap.Dispatcher) -> None:
-    """Let a method be found that calls @auto_session_func through another decorator: by the object that it is passed.
+def _take_decorated(cls: type[SessionAwareService], value: object, inner: _wrap.Dispatcher) -> None:
+    """Let a method be found that calls @auto_session_func through another decorator: by the object that it is passed."""
+    if inner.binding is Binding.FUNCTION and not isinstance(value, staticmethod):
+        cls.__session_decorated__ |= {inner}
+
+
+def _check_decorated_statics(cls: type[SessionAwareService]) -> None:
+    """Refuse a static method that calls @auto_session_func through another decorator, and so never learns of its class.
+
+    It does well with a factory of its own, where the class says no more than it does itself; so does a free function.
 
     Raises:
-        SessionParameterError: A static method, which is passed none, would miss what the class says.
+        SessionParameterError: What the class says would be ignored.
     """
-    if inner.binding is not Binding.FUNCTION:
-        return
-    if not isinstance(value, staticmethod):
-        cls.__session_decorated__ |= {inner}
-        return
-    keyword = SOUGHT[inner.declaration.kind.is_async, False][0]
-    names_factory = keyword not in inner.settings.factories and getattr(cls, keyword, None) is not None
-    if names_factory or cls.__session_policy__ != NO_POLICY:
-        msg = (
-            f"{cls.__qualname__}.{name}: it is a static method with another decorator above @auto_session_func, so a call "
-            f"cannot know that it came through {cls.__qualname__}, whose {keyword if names_factory else 'policy'} would be "
-            "ignored. Write @auto_session_func above that decorator, directly beneath @staticmethod."
-        )
-        raise SessionParameterError(msg)
+    for base in cls.__mro__:
+        for name, value in vars(base).items():
+            if not isinstance(value, staticmethod) or _wrap.dispatcher_of(value) is not None:
+                continue
+            inner = _wrap.dispatcher_beneath(value.__func__)
+            if inner is None or inner.binding is not Binding.FUNCTION or "." not in inner.declaration.name:
+                continue
+            keyword = SOUGHT[inner.declaration.kind.is_async, False][0]
+            names_factory = keyword in inner.settings.factories
+            own = inner.settings.policy
+            if names_factory and merge(own, cls.__session_policy__) == own:
+                continue
+            service = cls.__qualname__.rpartition("<locals>.")[2]
+            msg = (
+                f"{service}.{name}: it is a static method with another decorator above @auto_session_func, so a "
+                f"call cannot know that it came through {service}, whose {'policy' if names_factory else keyword} "
+                "would be ignored. Write @auto_session_func above that decorator, directly beneath @staticmethod"
+                f"{'.' if names_factory else f', or name the {keyword} in it.'}"
+            )
+            raise SessionParameterError(msg)
 
 
 def _is_bound(value: object) -> bool:
@@ -273,7 +288,7 @@ def _adopt_mixins(cls: type[SessionAwareService]) -> None:
         if isinstance(function, type) or not callable(function):
             continue
         if (inner := _wrap.dispatcher_beneath(function)) is not None:
-            _take_decorated(cls, name, value, inner)
+            _take_decorated(cls, value, inner)
             continue
         if (declaration := _signature.read(function, name=f"{cls.__qualname__}.{name}")) is not None:
             inherited = _Inherited(cls, name, function)

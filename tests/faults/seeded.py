@@ -79,9 +79,9 @@ FAULTS = (
     Fault(
         "call it unknown before COMMIT is sent",
         "psycopg",
-        (_owned.Owned.end,),
-        "self._handle.commit()",
-        'self.outcome = "unknown"; self._handle.commit()',
+        (_owned.Owned._is_certain,),
+        "if not self._can_send or not is_open or self._transaction.is_active or self.is_undone:",
+        "if False:",
         "unknown_before_commit",
     ),
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import create_engine
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, sessionmaker
 
 from session_aware import NEW_SESSION, SessionAwareService, SessionParameterError, auto_session_func, configure
@@ -151,12 +151,12 @@ def test_static_method_beneath_a_decorator_uses_the_decorators_factory_then_the_
         def named(*, session: Session = NEW_SESSION) -> str:
             return bank.of(session)
 
+    @auto_session_func
+    def free(*, session: Session = NEW_SESSION) -> str:
+        return bank.of(session)
+
     class Plain(Mixin, SessionAwareService):
-        @staticmethod
-        @logged
-        @auto_session_func
-        def unnamed(*, session: Session = NEW_SESSION) -> str:
-            return bank.of(session)
+        unnamed = staticmethod(logged(free))
 
     class One(Mixin, SessionAwareService, session_factory=bank.makers["one"]):
         @staticmethod
@@ -165,7 +165,11 @@ def test_static_method_beneath_a_decorator_uses_the_decorators_factory_then_the_
         def above(*, session: Session = NEW_SESSION) -> str:
             return bank.of(session)
 
+    class Below(One):
+        unnamed = staticmethod(logged(free))
+
     assert (Plain.named(), Plain().unnamed(), One.named(), One.above()) == ("two", "process", "two", "one")
+    assert (Below.named(), Below.unnamed(), Below.above()) == ("two", "process", "one")
 
 
 def test_static_method_beneath_a_decorator_that_would_miss_its_class_is_refused(bank: Bank) -> None:
@@ -182,15 +186,27 @@ def test_static_method_beneath_a_decorator_that_would_miss_its_class_is_refused(
         @auto_session_func
         async def rate(*, session: AsyncSession = NEW_SESSION) -> None: ...
 
-    with pytest.raises(SessionParameterError) as caught:
-        type("One", (Mixin, SessionAwareService), {}, session_factory=bank.makers["one"])
+    class Says(SessionAwareService):
+        @staticmethod
+        @logged
+        @auto_session_func(session_factory=bank.makers["two"], isolation_level="SERIALIZABLE")
+        def rate(*, session: Session = NEW_SESSION) -> None: ...
+
+    with pytest.raises(SessionParameterError) as caught:  # its factory may be set later
+        type("One", (Mixin, SessionAwareService), {})
     assert str(caught.value) == (
         "One.rate: it is a static method with another decorator above @auto_session_func, so a call cannot know that it "
         "came through One, whose session_factory would be ignored. Write @auto_session_func above that decorator, directly "
-        "beneath @staticmethod."
+        "beneath @staticmethod, or name the session_factory in it."
     )
-    with pytest.raises(SessionParameterError, match="whose policy would be ignored"):
-        type("Two", (SessionAwareService,), {"rate": vars(Mixin)["rate"]}, read_only=True)
-    with pytest.raises(SessionParameterError, match="whose async_session_factory would be ignored"):
-        type("Three", (Async, SessionAwareService), {}, async_session_factory=async_sessionmaker())
-    type("Four", (Async, SessionAwareService), {}, session_factory=bank.makers["one"])
+    with pytest.raises(SessionParameterError, match="or name the async_session_factory in it"):
+        type("Three", (Async, SessionAwareService), {})
+    with pytest.raises(SessionParameterError) as caught:
+        type("Two", (Says,), {}, read_only=True)
+    assert str(caught.value) == (
+        "Two.rate: it is a static method with another decorator above @auto_session_func, so a call cannot know that it "
+        "came through Two, whose policy would be ignored. Write @auto_session_func above that decorator, directly beneath "
+        "@staticmethod."
+    )
+    type("Four", (Says,), {}, isolation_level="SERIALIZABLE")
+    type("Five", (Says,), {}, isolation_level="READ COMMITTED")  # the decorator comes first

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Query, Session
+from sqlalchemy.orm import Query, Session, sessionmaker
 
 from session_aware import (
     NEW_SESSION,
@@ -124,8 +124,49 @@ def test_callback_that_uses_the_session_of_its_unit_warns(database: SyncDatabase
         add(session, "ann")
         after_commit(session, lambda: add(session, "lost"))
 
-    with pytest.warns(EndedSessionWarning, match="open_and_count"):
+    with pytest.warns(EndedSessionWarning) as caught:
         open_and_count()
+    assert warned(caught) == [
+        (
+            "open_and_count: its session was used between its COMMIT and its end, in an after_commit callback or a listener."
+            " That is rolled back. Let a callback that needs the database call a method without 'session='.",
+            "test_ended_session.py",
+        )
+    ]
+    assert database.owners() == ["ann"]
+
+
+class Tidy(Session):
+    """Works on the connection before it closes, and once more after its commit."""
+
+    def commit(self) -> None:
+        super().commit()
+        self.execute(select(1))
+        super().commit()
+
+    def close(self) -> None:
+        self.execute(select(1))
+        super().close()
+
+
+def test_session_that_tidies_up_by_itself_does_not_warn(database: SyncDatabase) -> None:
+    leaking = Leaking()
+    leaking.session_factory = sessionmaker(database.engine, class_=Tidy)
+    leaking.hand_out()
+    assert database.owners() == ["ann"]
+
+
+def test_session_of_a_fixture_and_a_begun_one_do_not_warn(database: SyncDatabase) -> None:
+    leaking = Leaking()
+    with database.engine.connect() as connection, connection.begin():
+        with Session(connection, join_transaction_mode="create_savepoint") as session:
+            leaking.session_factory = lambda: session
+            assert leaking.hand_out().scalar(COUNT) == 1
+        connection.rollback()
+    leaking.session_factory = database.maker
+    session = leaking.hand_out()
+    with session.begin():
+        assert session.scalar(COUNT) == 1
     assert database.owners() == ["ann"]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text
+from sqlalchemy.exc import PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -56,11 +57,12 @@ if HAS_SWITCH:
 OnAsync = tuple[AsyncDatabase, AsyncEngine]
 
 
-def in_autocommit(name: str) -> str:
+def in_autocommit(name: str, *, is_sqlite: bool) -> str:
+    begin = ", or send BEGIN in a listener of the engine's 'begin'" if is_sqlite else ""
     return (
-        f"{name}: the engine of its session factory is in AUTOCOMMIT, where each statement is committed at once: nothing "
-        "could be rolled back. Name a factory whose engine has transactions: one without isolation_level='AUTOCOMMIT' and "
-        "without the driver's autocommit=True."
+        f"{name}: its connection is in AUTOCOMMIT, where each statement is committed at once: nothing could be rolled back. "
+        "Name a session factory whose engine has transactions, without isolation_level='AUTOCOMMIT' and without the "
+        f"driver's own switch{begin}."
     )
 
 
@@ -102,7 +104,7 @@ def test_engine_in_autocommit_is_refused_before_the_first_statement(autocommitti
     for _ in range(2):
         with pytest.raises(SessionFactoryError) as caught:
             look()
-        assert str(caught.value) == in_autocommit("look")
+        assert str(caught.value) == in_autocommit("look", is_sqlite=autocommitting.dialect.name == "sqlite")
     assert ran == sent == []
 
 
@@ -116,24 +118,65 @@ def test_async_engine_in_autocommit_is_refused_before_the_first_statement(
     for _ in range(2):
         with pytest.raises(SessionFactoryError) as caught:
             database.run(accounts.open("ann"))
-        assert str(caught.value) == in_autocommit("AsyncAccounts.open")
+        assert str(caught.value) == in_autocommit("AsyncAccounts.open", is_sqlite=not database.is_postgresql)
     assert sent == []
     assert database.owners() == []
 
 
-def test_refusal_that_the_body_swallows_is_no_success(databases: Databases) -> None:
-    database = databases.sync("psycopg")
+@pytest.mark.parametrize("read_only", [False, True])
+def test_refusal_that_the_body_swallows_lets_nothing_through(database: SyncDatabase, *, read_only: bool) -> None:
+    engine = database.engine.execution_options(isolation_level="AUTOCOMMIT")
 
-    @auto_session_func(session_factory=sessionmaker(database.engine.execution_options(isolation_level="AUTOCOMMIT")))
+    @auto_session_func(session_factory=sessionmaker(engine), read_only=read_only)
     def swallow(*, session: Session = NEW_SESSION) -> None:
-        try:
-            session.execute(select(Account))
-        except SessionFactoryError:
-            pass
+        for _ in range(2):
+            try:
+                session.execute(insert(Account).values(owner="ann", balance=0))
+            except (SessionFactoryError, PendingRollbackError):
+                pass
 
-    with pytest.raises(PoisonedTransactionError) as caught:
+    if read_only:  # which has nothing to lose
         swallow()
-    assert isinstance(caught.value.__cause__, SessionFactoryError)
+    else:
+        with pytest.raises(PoisonedTransactionError) as caught:
+            swallow()
+        assert isinstance(caught.value.__cause__, SessionFactoryError)
+    assert database.owners() == []
+
+
+def test_listener_that_sends_no_begin_hides_nothing(databases: Databases) -> None:
+    database = databases.sync("sqlite")
+    options: Any = {"connect_args": {"isolation_level": None}}
+    engine = create_engine(database.engine.url, **options)
+    beginning, tracing = sessionmaker(engine), sessionmaker(engine)
+    event.listen(beginning, "after_begin", lambda *args: args[2].exec_driver_sql("BEGIN"))
+    event.listen(tracing, "after_begin", lambda *_: None)
+    accounts = Accounts()
+    for _ in range(2):
+        accounts.session_factory = beginning
+        accounts.open("ann" if not database.owners() else "bob")
+        for maker in (tracing, sessionmaker(engine)):
+            accounts.session_factory = maker
+            with pytest.raises(SessionFactoryError):
+                accounts.open("bad")
+    assert database.owners() == ["ann", "bob"]
+    engine.dispose()
+
+
+@pytest.mark.skipif(not HAS_SWITCH, reason="sqlite3 has its autocommit from Python 3.12 on")
+@pytest.mark.parametrize("place", ["policy", "engine"])
+def test_level_takes_sqlite_out_of_no_autocommit(databases: Databases, place: str) -> None:
+    database = databases.sync("sqlite")
+    engine = create_engine(database.engine.url, connect_args={"autocommit": True})
+    used = engine.execution_options(isolation_level="SERIALIZABLE") if place == "engine" else engine
+    level = "SERIALIZABLE" if place == "policy" else None
+    with (
+        pytest.raises(SessionFactoryError),
+        auto_session_ctx(session_factory=sessionmaker(used), isolation_level=level) as session,
+    ):
+        add(session, "bad")
+    assert database.owners() == []
+    engine.dispose()
 
 
 def test_session_that_its_body_puts_in_autocommit_is_refused(database: SyncDatabase) -> None:
@@ -156,17 +199,19 @@ def test_engine_is_asked_once(database: SyncDatabase, monkeypatch: pytest.Monkey
     asked: list[Connection] = []
     is_autocommit = _driver.is_autocommit
 
-    def counting(connection: Connection, *, may_begin_later: bool) -> bool:
+    def counting(connection: Connection) -> bool | None:
         asked.append(connection)
-        return is_autocommit(connection, may_begin_later=may_begin_later)
+        return is_autocommit(connection)
 
     monkeypatch.setattr(_driver, "is_autocommit", counting)
     accounts = Accounts()
-    for maker in (database.maker, sessionmaker(database.engine.execution_options(label="x"))):
-        accounts.session_factory = maker
+    engine = create_engine(database.engine.url)  # whose driver begins by itself
+    for number, bind in enumerate((engine, engine.execution_options(label="x"))):
+        accounts.session_factory = sessionmaker(bind)
         for owner in ("ann", "bob"):
-            accounts.open(f"{owner} {maker.kw['bind'] is database.engine}")
+            accounts.open(f"{owner} {number}")
     assert len(asked) == 1
+    engine.dispose()
 
 
 def test_level_of_the_policy_takes_an_engine_out_of_autocommit(databases: Databases) -> None:
@@ -228,7 +273,7 @@ def test_sqlite_with_its_own_transactions_is_taken(databases: Databases) -> None
 
 def begun_elsewhere(mode: str) -> str:
     return (
-        "Accounts.open: its session factory is bound to a Connection in a transaction that was begun elsewhere, and "
+        "Accounts.open: its session is bound to a Connection in a transaction that was begun elsewhere, and "
         f"join_transaction_mode='{mode}' leaves the COMMIT to whoever began it: the call would be reported as committed, "
         "and could still be rolled back. Bind the factory to the engine, or write 'Accounts.open(..., session=session)' "
         "with a session of that connection; for tests join_transaction_mode='create_savepoint'."
@@ -301,3 +346,24 @@ def test_async_connection_in_a_transaction_that_commit_would_not_end_is_refused(
 
     async_database.run(scenario())
     assert async_database.owners() == ["ann", "outer"]
+
+
+# What a policy set on somebody's Connection
+
+
+def test_policy_on_somebodys_connection_goes_with_the_unit(databases: Databases) -> None:
+    for driver in ("psycopg", "sqlite"):
+        database = databases.sync(driver)
+        with database.engine.connect() as connection:
+            level = connection.get_isolation_level()
+            connection.rollback()
+            maker = sessionmaker(connection)
+            for _ in range(2):
+                with auto_session_ctx(session_factory=maker, read_only=True, isolation_level="SERIALIZABLE") as session:
+                    session.execute(select(Account))
+                    assert connection.get_isolation_level() == "SERIALIZABLE"
+                assert connection.get_isolation_level() == level
+                connection.rollback()
+            with auto_session_ctx(session_factory=maker) as session:
+                add(session, "ann")
+        assert database.owners() == ["ann"]

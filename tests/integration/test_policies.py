@@ -548,6 +548,29 @@ def test_async_policies_hold_on_every_connection(async_postgres: AsyncDatabase, 
     async_postgres.run(scenario())
 
 
+def test_methods_that_a_session_was_given_are_asked_and_stay(databases: Databases) -> None:
+    database = databases.sync("psycopg")
+    asked: list[str] = []
+
+    def get_bind(*_: Any, **__: Any) -> Any:
+        asked.append("get_bind")
+        return database.engine
+
+    def connection(*args: Any, **kwargs: Any) -> Any:
+        asked.append("connection")
+        return Session.connection(again, *args, **kwargs)
+
+    again = Session()
+    given: dict[str, Any] = {"get_bind": get_bind, "connection": connection}
+    vars(again).update(given)
+    for _ in range(2):
+        with auto_session_ctx(session_factory=lambda: again, read_only=True) as session:
+            session.connection()
+        assert asked[:2] == ["connection", "get_bind"]
+        assert {name: vars(again)[name] for name in given} == given
+        asked.clear()
+
+
 def test_session_chooses_its_engine_itself_again_after_the_unit(sqlite: SyncDatabase) -> None:
     again = sqlite.maker()
     with auto_session_ctx(session_factory=lambda: again, read_only=True) as session:

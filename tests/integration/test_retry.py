@@ -132,6 +132,7 @@ def test_last_error_is_raised_with_a_note_when_attempts_are_used_up(postgres: Sy
         work.run(failing(5))
     [note] = caught.value.__notes__
     assert note.startswith("session-aware: Work.run gave up after 3 attempts in ")
+    assert note.endswith(" s; the first one ended in OperationalError: (psycopg.errors.SerializationFailure) refused.")
     assert len(work.sessions) == 3
     assert postgres.owners() == []
 
@@ -199,7 +200,16 @@ def test_on_decides_what_is_worth_another_attempt(postgres: SyncDatabase) -> Non
     assert len(work.sessions) == 1
 
 
-@pytest.mark.parametrize("error", [CommitOutcomeUnknown("x"), KeyboardInterrupt(), asyncio.CancelledError()], ids=repr)
+@pytest.mark.parametrize(
+    "error",
+    [
+        CommitOutcomeUnknown("x"),
+        ExceptionGroup("of tasks", [Failure("x"), ExceptionGroup("of others", [CommitOutcomeUnknown("x")])]),
+        KeyboardInterrupt(),
+        asyncio.CancelledError(),
+    ],
+    ids=repr,
+)
 def test_on_cannot_ask_for_another_attempt_at_what_may_be_committed_or_was_stopped(
     postgres: SyncDatabase, error: BaseException
 ) -> None:
@@ -342,9 +352,9 @@ def test_swallowed_conflict_is_tried_again(postgres: SyncDatabase) -> None:
 
 FAILING_ONCE = Retry(attempts=3, wait_initial=0, wait_max=0, on=lambda error: isinstance(error, Failure))
 NOT_AGAIN = (
-    "session-aware: Work.{name} was not tried again: the body had attached an object from outside of it (of class Account), "
-    "whose changes the rollback undid, so that another attempt would commit without them. Load the object in the body, or "
-    "write 'session.merge(...)' in the place of 'session.add(...)'."
+    "session-aware: Work.{name} was not tried again: the body had attached a detached object (of class Account), whose "
+    "changes the rollback undid, so that another attempt would commit without them. Load the object in the body, or write "
+    "'session.merge(...)' in the place of 'session.add(...)'."
 )
 
 
@@ -414,16 +424,20 @@ def test_attempt_that_attached_one_by_cascade_is_the_last(database: SyncDatabase
 def test_attempt_that_added_new_objects_or_merged_is_tried_again(database: SyncDatabase) -> None:
     def body(session: Session) -> None:
         session.add(bob)
+        session.merge(cid, load=False)
         session.merge(ann)
         session.flush()
         if len(work.sessions) < 3:
             raise Failure
 
     ann, bob = ann_of(database), Account(owner="bob", balance=3)
+    with database.maker(expire_on_commit=False) as session:  # as a cache keeps it
+        cid = add(session, "cid")
+        session.commit()
     work = work_on(database, FAILING_ONCE)
     work.run(body)
     assert len(work.sessions) == 3
-    assert database.balances() == {"ann": 7, "bob": 3}
+    assert database.balances() == {"ann": 7, "bob": 3, "cid": 0}
 
 
 def test_error_that_is_worth_no_attempt_bears_no_note_of_what_was_attached(sqlite: SyncDatabase) -> None:
