@@ -101,13 +101,11 @@ _kept: Final[dict[int, list[PoolProxiedConnection]]] = {}
 
 def watch(connection: Connection, owner: Owner) -> None:
     """Tell ``owner`` of the statement errors on its session's connection; remember the transaction that runs there."""
-    begun = owner.begun
-    if connection not in begun:
-        own = connection.__dict__
-        begun[connection] = connection.get_transaction(), own.get(INFO_KEY)
-        own[INFO_KEY] = owner
-        if owner.is_suspended:
-            _kept.setdefault(id(owner), []).append(connection.connection)
+    own = connection.__dict__
+    owner.begun[connection] = connection.get_transaction(), own.get(INFO_KEY)
+    own[INFO_KEY] = owner
+    if owner.is_suspended:
+        _kept.setdefault(id(owner), []).append(connection.connection)
 
 
 def unwatch(owner: Owner) -> None:

@@ -6,11 +6,11 @@ import asyncio
 import itertools
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, exc, insert, select, text
+from sqlalchemy import Engine, create_engine, event, exc, insert, inspect, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -168,6 +168,27 @@ def test_error_that_an_async_listener_swallows_at_the_end_commits_nothing(
     with pytest.raises(PoisonedTransactionError):
         async_postgres.run(scenario())
     assert async_postgres.owners() == []
+
+
+@pytest.mark.parametrize("statement", ["SELECT 1", "SELECT nothing FROM nowhere"])
+def test_connection_that_a_listener_takes_at_the_end_is_looked_at(databases: Databases, statement: str) -> None:
+    one, two = databases.sync("psycopg"), databases.sync("psycopg")
+    binds: dict[Any, Any] = {Account: one.engine, Entry: two.engine}
+    maker = sessionmaker(binds=binds)
+
+    @event.listens_for(maker, "before_commit")
+    def _record(session: Session) -> None:
+        with suppress(exc.DBAPIError):
+            session.connection(bind_arguments={"mapper": inspect(Entry)}).exec_driver_sql(statement)
+
+    is_fine = statement == "SELECT 1"
+    with (
+        nullcontext() if is_fine else pytest.raises(PoisonedTransactionError),
+        auto_session_ctx(session_factory=maker) as session,
+    ):
+        add(session, "ann")
+    assert one.owners() == (["ann"] if is_fine else [])
+    assert two.recorder.transactions == ["BEGIN", "COMMIT" if is_fine else "ROLLBACK"]
 
 
 def test_conflict_that_a_listener_swallows_is_tried_again(postgres: SyncDatabase) -> None:

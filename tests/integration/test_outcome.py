@@ -351,12 +351,14 @@ def test_server_that_is_back_after_its_standby_was_asked_tells(replicated: Repli
     assert line.owners() == ["ann"]
 
 
-def test_status_that_the_server_has_forgotten_is_unknown(postgres: SyncDatabase) -> None:
+def test_status_that_the_server_has_forgotten_is_unknown(postgres: SyncDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     with postgres.engine.connect() as connection:
         witness = _outcome.identify([connection])
         assert witness is not None
         assert connection.scalar(text("SELECT pg_xact_status('3'::xid8)")) is None
     assert witness._replace(id="3").is_committed() is None
+    monkeypatch.setattr(_outcome, "RESOLVE_SECONDS", 0.2)
+    assert witness._replace(id="no number").is_committed() is None  # whatever else is wrong with the question
 
 
 def test_server_that_refuses_the_question_of_an_async_driver_leaves_it_unknown(

@@ -358,10 +358,10 @@ def test_policy_on_somebodys_connection_goes_with_the_unit(databases: Databases)
             level = connection.get_isolation_level()
             connection.rollback()
             maker = sessionmaker(connection)
-            for _ in range(2):
-                with auto_session_ctx(session_factory=maker, read_only=True, isolation_level="SERIALIZABLE") as session:
+            for wanted in ("SERIALIZABLE", "SERIALIZABLE", None):
+                with auto_session_ctx(session_factory=maker, read_only=True, isolation_level=wanted) as session:
                     session.execute(select(Account))
-                    assert connection.get_isolation_level() == "SERIALIZABLE"
+                    assert connection.get_isolation_level() == (wanted or level)
                 assert connection.get_isolation_level() == level
                 connection.rollback()
             with auto_session_ctx(session_factory=maker) as session:

@@ -17,12 +17,14 @@ from session_aware import (
     EndedSessionWarning,
     PoisonedTransactionError,
     Propagation,
+    Retry,
     SessionOwnershipError,
     auto_session_ctx,
     auto_session_func,
 )
 from tests.databases import AsyncDatabase, Databases, SyncDatabase
 from tests.ledger import Account
+from tests.servers.postgresql import PostgreSQL
 from tests.services import JOINED, OWNED, UNDONE, Accounts, AsyncAccounts, Failure, aadd, add
 
 
@@ -586,6 +588,25 @@ def test_error_that_was_swallowed_on_an_async_drivers_connection_commits_nothing
     assert async_postgres.owners() == []
     async_postgres.run(Here().load_apart())
     assert async_postgres.owners() == ["ann", "bob"]
+
+
+def test_connection_that_is_lost_when_it_is_asked_is_tried_again(databases: Databases, postgresql: PostgreSQL) -> None:
+    database = databases.asynchronous("asyncpg")
+    attempts: list[int] = []
+
+    class Here(AsyncAccounts, retry=Retry(wait_initial=0, wait_max=0)):
+        async_session_factory = database.maker
+
+        async def lose(self, *, session: AsyncSession = NEW_SESSION) -> None:
+            attempts.append(len(attempts))
+            await aadd(session, "ann")
+            pid = await (await session.connection()).scalar(text("SELECT pg_backend_pid()"))
+            if len(attempts) == 1:  # without a turn of the loop, in which the driver would notice
+                postgresql.execute(f"SELECT pg_terminate_backend({pid}, 5000)")
+
+    database.run(Here().lose())
+    assert len(attempts) == 2
+    assert database.owners() == ["ann"]
 
 
 def test_server_is_asked_about_no_unit_whose_connection_stayed_where_it_was(databases: Databases) -> None:

@@ -411,10 +411,15 @@ def test_async_attempt_that_attached_an_object_of_the_caller_is_the_last(async_d
 
 def test_attempt_that_attached_one_by_cascade_is_the_last(database: SyncDatabase) -> None:
     def body(session: Session) -> None:
-        session.add_all([Account(owner="bob"), ann])
+        session.add_all([Account(owner="bob"), ann, cid])
         raise Failure
 
     ann = ann_of(database)
+    with database.maker(expire_on_commit=False) as session:
+        cid = add(session, "cid")
+        session.commit()
+        session.expunge(cid)
+        session.add(cid)  # a session that no unit owns may
     work = work_on(database, FAILING_ONCE)
     with pytest.raises(Failure):
         work.run(body)
