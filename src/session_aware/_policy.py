@@ -140,6 +140,9 @@ class SessionPolicy:
     call has its own session; a policy is immutable and may be shared. The attributes are keywords of the class statement,
     ``auto_session_func``, ``auto_session_ctx`` (without ``retry``) and ``configure``; none takes a ``SessionPolicy``.
 
+    ``read_only`` and ``isolation_level`` hold on every connection that the session takes, of several binds or shards too:
+    during the unit ``session.get_bind()`` returns each engine with execution options for them.
+
     Attributes:
         propagation: Whether to join or to own.
         read_only: Owned units open from the read factory if there is one, never commit, raise ``PolicyConflictError``
