@@ -15,12 +15,13 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import InvalidRequestError, UnboundExecutionError
 
 from session_aware import _driver, _plan
-from session_aware._listen import engine_beneath, listen, put_back
+from session_aware._listen import engine_beneath, listen, put_back, unlisten
 from session_aware.exceptions import SessionFactoryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sqlalchemy import RootTransaction
     from sqlalchemy.orm import Session, SessionTransaction
 
     from session_aware._policy import SessionPolicy
@@ -32,6 +33,7 @@ __all__ = [
     "check_bound_connection",
     "check_taken_connection",
     "connections_of",
+    "is_half_ended",
     "needs_preparing",
     "verify_levels",
 ]
@@ -102,6 +104,12 @@ def _refuse_outer_transaction(session: Session, name: str) -> NoReturn:
     raise SessionFactoryError(msg)
 
 
+def is_half_ended(connection: Connection, root: RootTransaction | None) -> bool:
+    """Say whether SQLAlchemy takes a transaction for over that may be open: after a failed COMMIT it sends no ROLLBACK."""
+    is_over = root is not None and not root.is_active
+    return is_over and connection.get_transaction() is root and not connection.invalidated
+
+
 def check_autocommit(connection: Connection, name: str) -> None:
     """Refuse a connection on which each statement is committed at once. The driver is asked once for each of the pool's.
 
@@ -114,7 +122,6 @@ def check_autocommit(connection: Connection, name: str) -> None:
         return
     is_autocommit = level == "AUTOCOMMIT" or _driver.is_autocommit(connection)
     if is_autocommit:
-        connection.invalidate()  # whoever swallows the error sends nothing more on it
         begin = ", or send BEGIN in a listener of the engine's 'begin'" if connection.dialect.name == "sqlite" else ""
         msg = (
             f"{name}: its connection is in AUTOCOMMIT, where each statement is committed at once: nothing could be rolled "
@@ -213,11 +220,9 @@ class Preparation:
         before = connection.get_execution_options()
         former: dict[str, Any] = {"postgresql_readonly": before.get("postgresql_readonly", False)} if self._read_only else {}
         if self._level is not None:
-            former["isolation_level"] = before.get("isolation_level") or connection.get_isolation_level()
-        connection.execution_options(**self._options)
+            former["isolation_level"] = before.get("isolation_level") or connection.default_isolation_level
         self._undo_on_connection.append(partial(connection.execution_options, **former))
-        for end in ("rollback", "commit"):
-            self._undo_on_connection.append(partial(_unlisten, connection, end))
+        connection.execution_options(**self._options)
 
     def take(self, connection: Connection) -> None:
         """Prepare a connection on which the session has begun, or check it.
@@ -238,6 +243,8 @@ class Preparation:
             self._undo.append(partial(_allow_writes, connection))
             for end in ("rollback", "commit"):  # a body that ends the transaction hands the connection back to the pool
                 listen(connection, end, _allow_writes)
+                if connection is self._session.bind:
+                    self._undo.append(partial(unlisten, connection, end, _allow_writes))
             connection.exec_driver_sql("PRAGMA query_only = 1")
 
     def undo(self) -> None:
@@ -249,11 +256,6 @@ class Preparation:
         """Do the same, once it is over, with the options of somebody's Connection."""
         while self._undo_on_connection:
             self._undo_on_connection.pop()()
-
-
-def _unlisten(connection: Connection, end: str) -> None:
-    if event.contains(connection, end, _allow_writes):
-        event.remove(connection, end, _allow_writes)
 
 
 def _with_options(engine: Engine, options: dict[str, Any]) -> Engine:

@@ -2,9 +2,9 @@
 
 The listeners stand on the classes, so they hear every session and engine of the process; a session that no unit owns
 is left alone. ``handle_error`` and ``after_soft_rollback`` run only when something failed. No class of connections has a
-listener, and one connection only where its session has listeners of ``before_commit``: with the first one SQLAlchemy
-prepares all events on each new connection, which costs a unit with a statement, and one written by hand, 16 % of its
-instructions (SQLAlchemy 2.1.9).
+listener, and a connection only where somebody else may work or clean up while the unit commits: with the first one
+SQLAlchemy prepares all events on each new connection, which costs a unit with a statement, and one written by hand, 16 % of
+its instructions (SQLAlchemy 2.1.9).
 
 Why a failed statement must be remembered (measured, FAULTS): PostgreSQL answers the COMMIT of a failed transaction with
 ROLLBACK and no error, and after a swallowed deadlock MariaDB commits only what came later. Both look like success.
@@ -20,11 +20,13 @@ from sqlalchemy.orm import Session, SessionTransaction, SessionTransactionOrigin
 from sqlalchemy.sql.elements import ReleaseSavepointClause
 
 from session_aware import _faults
-from session_aware._listen import listen, savepoint_around
+from session_aware._listen import listen, savepoint_around, unlisten
 from session_aware._marker import warn
 from session_aware.exceptions import EndedSessionWarning, PolicyConflictError, SessionOwnershipError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from sqlalchemy import PoolProxiedConnection
     from sqlalchemy.engine.interfaces import ExceptionContext
     from sqlalchemy.orm import UOWTransaction
@@ -37,11 +39,13 @@ __all__ = [
     "Begun",
     "FailedStatement",
     "Owner",
-    "check_at_commit",
+    "leave_alone",
     "refuse_flushes",
+    "refuse_statements",
     "unwatch",
     "warn_of_use_after_commit",
     "watch",
+    "watch_commit",
 ]
 
 INFO_KEY: Final = "session_aware"
@@ -63,14 +67,15 @@ class Owner(Protocol):
     name: str
     session: Session
     is_ending: bool
-    is_undone: bool
     outcome: Outcome
     failed: list[FailedStatement]
     attached: str | None
+    refused: dict[Connection, Exception]
     begun: Begun
 
     def take(self, connection: Connection, /) -> None: ...
     def check_once_more(self) -> None: ...
+    def notice_sending(self, connection: Connection, /) -> None: ...
     @property
     def is_read_only(self) -> bool: ...
     @property
@@ -157,15 +162,48 @@ def warn_of_use_after_commit(name: str) -> None:
     warn(msg, EndedSessionWarning)
 
 
-def check_at_commit(connection: Connection) -> None:
-    """Have the unit look once more before COMMIT is sent on this connection, after the listeners of ``before_commit``."""
-    listen(connection, "commit", _check_at_commit)
+def watch_commit(connection: Connection) -> None:
+    """Tell the unit when COMMIT is about to be sent on this connection, or PREPARE and COMMIT PREPARED."""
+    for name, listener in _OF_COMMIT.items():
+        listen(connection, name, listener)
 
 
-def _check_at_commit(connection: Connection) -> None:
+def refuse_statements(connection: Connection) -> None:
+    """Refuse every statement on a connection that a unit has refused."""
+    listen(connection, "before_cursor_execute", _refuse_statement)
+
+
+def _refuse_statement(connection: Connection, *_: object) -> None:
     owner = _watcher(connection)
-    if owner is not None and owner.is_ending:
+    if owner is not None and (error := owner.refused.get(connection)) is not None:
+        raise type(error)(*error.args)
+
+
+def leave_alone(connection: Connection) -> None:
+    """Take the listeners back from a Connection that outlives the unit."""
+    for name, listener in {**_OF_COMMIT, "before_cursor_execute": _refuse_statement}.items():
+        unlisten(connection, name, listener)
+
+
+def _at_prepare(connection: Connection, _xid: object) -> None:
+    if (owner := _watcher(connection)) is not None and owner.is_ending:
         owner.check_once_more()
+
+
+def _at_commit_of_prepared(connection: Connection, _xid: object, _is_prepared: object) -> None:
+    _at_commit(connection)
+
+
+def _at_commit(connection: Connection) -> None:
+    if (owner := _watcher(connection)) is not None and owner.is_ending:
+        owner.notice_sending(connection)
+
+
+_OF_COMMIT: Final[Mapping[str, Callable[..., None]]] = {
+    "prepare_twophase": _at_prepare,
+    "commit_twophase": _at_commit_of_prepared,
+    "commit": _at_commit,
+}
 
 
 @event.listens_for(Engine, "handle_error")
@@ -211,11 +249,9 @@ def _code(error: BaseException) -> object:
 @event.listens_for(Session, "after_soft_rollback")
 def _forget_healed(session: Session, ended: SessionTransaction) -> None:
     owner: Owner | None = session.info.get(INFO_KEY)
-    if owner is None:
+    if owner is None or not owner.failed:
         return
-    if (savepoint := savepoint_around(ended)) is None:
-        owner.is_undone = True
-    elif owner.failed:
+    if (savepoint := savepoint_around(ended)) is not None:
         _forget(owner, savepoint)
 
 

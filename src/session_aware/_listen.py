@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
     from sqlalchemy.orm import Session, SessionTransaction
 
-__all__ = ["engine_beneath", "listen", "put_back", "savepoint_around"]
+__all__ = ["engine_beneath", "listen", "put_back", "savepoint_around", "unlisten"]
 
 
 def listen(connection: Connection, name: str, listener: Callable[..., object]) -> None:
@@ -26,6 +26,15 @@ def listen(connection: Connection, name: str, listener: Callable[..., object]) -
         _once(connection, name, listener)
     except InvalidRequestError:  # pragma: no cover - before SQLAlchemy 2.0.38, where tox runs the same tests
         _once(engine_beneath(connection.engine), name, listener)
+
+
+def unlisten(connection: Connection, name: str, listener: Callable[..., object]) -> None:
+    """Take the listener back, if it stands on the connection itself."""
+    try:
+        if event.contains(connection, name, listener):
+            event.remove(connection, name, listener)
+    except InvalidRequestError:  # pragma: no cover - likewise
+        pass
 
 
 def _once(target: Connection | Engine, name: str, listener: Callable[..., object]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, event
+from sqlalchemy.orm import Session
 
 from session_aware import _database, _driver, _faults, _hooks, _observe, _outcome, _ownership
 from session_aware._listen import put_back
@@ -20,7 +21,7 @@ from session_aware.exceptions import CommitOutcomeUnknown
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy.orm import Session, SessionTransaction
+    from sqlalchemy.orm import SessionTransaction
 
     from session_aware._request import Handle, Request
 
@@ -39,11 +40,11 @@ class Owned:
         name: Qualified name of the callable.
         session: The (synchronous) session, from ``begin`` on.
         is_ending: Whether the library itself commits now, or the unit is over.
-        is_undone: Whether SQLAlchemy has rolled the whole transaction back, as after a flush that failed.
         outcome: What is known of the unit.
         is_over: Whether nothing is left for ``abort`` to clean up.
         begun: The session's connections, each with its transaction and the unit that had it before.
         failed: Statement errors that no savepoint healed.
+        refused: Why no statement may be sent on a connection.
         attached: The class of the first object that was somebody else's before the body attached it, or None.
     """
 
@@ -59,15 +60,16 @@ class Owned:
         "_request",
         "_started",
         "_transaction",
+        "_watches_commit",
         "attached",
         "begun",
         "failed",
         "is_ending",
         "is_over",
-        "is_undone",
         "marker",
         "name",
         "outcome",
+        "refused",
         "session",
     )
 
@@ -80,7 +82,6 @@ class Owned:
         self.marker = Marker(name, factory, request.policy.propagation is _REQUIRES_NEW)
         self._request = request
         self.is_ending = False
-        self.is_undone = False
         self.outcome: _observe.Outcome = "rolled back"  # until COMMIT is sent
         self.begun: _hooks.Begun = {}
         self._started = _observe.start()
@@ -88,10 +89,12 @@ class Owned:
         self._is_handed_out = False
         self._is_checked = False
         self._can_send = True
+        self._watches_commit = False
         self._has_listeners = False
         self._hand_out_by: Callable[..., Connection] | None = None
         self.is_over = True  # until there is a session to clean up
         self.failed: list[_hooks.FailedStatement] = []
+        self.refused: dict[Connection, Exception] = {}
         self.attached: str | None = None
         self._preparation: _database.Preparation | None = None
 
@@ -145,6 +148,7 @@ class Owned:
         if transaction is not None:
             for connection in _database.connections_of(session):
                 self.take(connection)
+                _database.check_autocommit(connection, self.name)
 
     def take(self, connection: Connection) -> None:
         """Take over a connection on which the session has begun, before its first statement there.
@@ -158,23 +162,29 @@ class Owned:
         _hooks.watch(connection, self)
         try:
             _database.check_taken_connection(self.session, self._transaction, connection, self.name)
-            if not self._has_listeners:  # else see _check_last
+            if not (self._has_listeners and connection.dialect.name == "sqlite"):  # else see _check_last
                 _database.check_autocommit(connection, self.name)
             if self._preparation is not None:
                 self._preparation.take(connection)
         except Exception as error:
-            self.failed.append(_hooks.FailedStatement(error, ()))  # whoever swallows it shall not go on to a COMMIT
+            self._refuse(connection, error)
             raise
-        if self.is_ending:
-            _hooks.check_at_commit(connection)
+        if self._watches_commit:
+            _hooks.watch_commit(connection)
 
     def _check_last(self, _session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
         """Look at the connection after the other listeners of ``after_begin``, one of which may send BEGIN."""
         try:
             _database.check_autocommit(connection, self.name)
         except Exception as error:
-            self.failed.append(_hooks.FailedStatement(error, ()))
+            self._refuse(connection, error)
             raise
+
+    def _refuse(self, connection: Connection, error: Exception) -> None:
+        """Let nobody go on who swallows the error: neither to another statement there, nor to a COMMIT."""
+        self.refused[connection] = error
+        _hooks.refuse_statements(connection)
+        self.failed.append(_hooks.FailedStatement(error, ()))
 
     def _hand_out(self, *args: Any, **kwargs: Any) -> Connection:  # noqa: ANN401 - as SQLAlchemy has them
         """Stand in for the session's own ``connection``: whoever is given one may use the driver's beneath it."""
@@ -219,14 +229,30 @@ class Owned:
 
     def _commit(self) -> None:
         self.is_ending = True
-        if len(self.session.dispatch.before_commit) > 1:  # ours alone only looks who commits
+        if self._must_watch_commit():
+            self._watches_commit = True
             for connection in self.begun:
-                _hooks.check_at_commit(connection)
-        self.outcome = "unknown"
+                _hooks.watch_commit(connection)
+        else:
+            self.outcome = "unknown"
         self._handle.commit()
         self.outcome = "committed"
         if self.session.in_transaction():
             _hooks.warn_of_use_after_commit(self.name)
+
+    def _must_watch_commit(self) -> bool:
+        """Say whether something else than COMMIT may fail, be swallowed, or be cleaned up while the session commits.
+
+        Otherwise there is nothing left to flush, and what fails has been sent.
+        """
+        session = self.session
+        return (
+            len(session.dispatch.before_commit) > 1  # ours alone only looks who commits
+            or session.twophase
+            or self._handle is not session
+            or type(session).commit is not Session.commit
+            or isinstance(session.bind, Connection)  # in a savepoint it is released, and nothing committed
+        )
 
     def _fail(self, error: BaseException, witness: _outcome.Transaction | None) -> None:
         """Clean up after a failed end and raise what is known of it; return if it is committed after all."""
@@ -236,6 +262,8 @@ class Owned:
         if self.outcome == "unknown" and self._is_certain(error):
             self.outcome = "rolled back"
         databases = len(self.begun)
+        if databases > 1:
+            witness = None  # of one of them
         self._undo(error)
         if self.outcome != "unknown" or not isinstance(error, Exception):
             raise error
@@ -253,25 +281,20 @@ class Owned:
         return _ownership.check_drivers(self.begun, is_handed_out=self._is_handed_out, name=self.name)
 
     def check_once_more(self) -> None:
-        """Do that again when COMMIT is about to be sent, at the first of several: listeners may have worked meanwhile."""
-        if self._is_checked:
-            return
-        self._is_checked = True
-        try:
+        """Do that again when the first PREPARE or COMMIT is about to be sent: listeners may have worked meanwhile."""
+        if not self._is_checked:
+            self._is_checked = True
             self._check()
-        except BaseException:
-            self.is_undone = True  # nothing was sent
-            raise
+
+    def notice_sending(self, connection: Connection) -> None:
+        """Take notice that COMMIT is about to be sent; what a lost connection's driver is asked to send goes nowhere."""
+        self.check_once_more()
+        if not connection.invalidated and not _driver.is_closed(connection):
+            self.outcome = "unknown"
 
     def _is_certain(self, error: BaseException) -> bool:
-        """Say whether nothing was applied: COMMIT was not sent, or the only database that got it said so.
-
-        It is sent once the session has run its listeners, flushed what they left and, for two phases, prepared. A
-        transaction that is active still, undone by a flush that failed, or closed after a failed PREPARE has not got so far.
-        SQLAlchemy's event for it would tell as much, and cost everybody, see ``_hooks``.
-        """
-        is_open = self.session.get_transaction() is self._transaction
-        if not self._can_send or not is_open or self._transaction.is_active or self.is_undone:
+        """Say whether nothing was applied: COMMIT was not sent, or the only database that got it said so."""
+        if not self._watches_commit and (not self._can_send or self._transaction.is_active):
             return True
         return len(self.begun) == 1 and _faults.is_not_applied(error)
 
@@ -319,14 +342,11 @@ class Owned:
         self.is_ending = self.is_over = self._is_released = True
         self.marker.is_active = False
         try:
-            if self._hand_out_by is not None:
-                put_back(self.session, "connection", self._hand_out_by)
-            if self._has_listeners:
-                event.remove(self.session, "after_begin", self._check_last)
-            if self._preparation is not None:
-                self._preparation.undo()
+            self._put_back()
             if self.outcome != "committed":
-                self._handle.rollback()
+                self._roll_back()
+            if isinstance(self.session.bind, Connection):
+                _hooks.leave_alone(self.session.bind)
             if self._preparation is not None:
                 self._preparation.undo_on_connection()
             self._handle.close()
@@ -341,6 +361,21 @@ class Owned:
             if self.begun:
                 _hooks.unwatch(self)
         return None
+
+    def _put_back(self) -> None:
+        """Undo what was changed about the session and, while they are in a transaction, about its connections."""
+        if self._hand_out_by is not None:
+            put_back(self.session, "connection", self._hand_out_by)
+        if self._has_listeners:
+            event.remove(self.session, "after_begin", self._check_last)
+        if self._preparation is not None:
+            self._preparation.undo()
+
+    def _roll_back(self) -> None:
+        for connection, (root, _) in self.begun.items():
+            if _database.is_half_ended(connection, root):
+                connection.dialect.do_rollback(connection.connection)
+        self._handle.rollback()
 
     def _invalidate(self) -> None:
         try:

@@ -75,7 +75,7 @@ class Attempts:
             )
             return False
         if self._number == 1:
-            self._first = f"{type(error).__name__}: {error}".partition("\n")[0]
+            self._first = type(error).__name__  # its text is the user's, and may fail
         _observe.logger.debug("%s: attempt %d failed with %s", self._name, self._number, type(error).__name__)
         return True
 

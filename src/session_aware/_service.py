@@ -216,29 +216,31 @@ def _take_decorated(cls: type[SessionAwareService], value: object, inner: _wrap.
 def _check_decorated_statics(cls: type[SessionAwareService]) -> None:
     """Refuse a static method that calls @auto_session_func through another decorator, and so never learns of its class.
 
-    It does well with a factory of its own, where the class says no more than it does itself; so does a free function.
+    It does well with a factory of its own or of ``configure``, where the class says no more than it does itself; so does a
+    free function. What is set on the class later is not seen.
 
     Raises:
         SessionParameterError: What the class says would be ignored.
     """
-    for base in cls.__mro__:
-        for name, value in vars(base).items():
-            if not isinstance(value, staticmethod) or _wrap.dispatcher_of(value) is not None:
-                continue
-            inner = _wrap.dispatcher_beneath(value.__func__)
-            if inner is None or inner.binding is not Binding.FUNCTION or "." not in inner.declaration.name:
-                continue
-            keyword = SOUGHT[inner.declaration.kind.is_async, False][0]
-            names_factory = keyword in inner.settings.factories
-            own = inner.settings.policy
-            if names_factory and merge(own, cls.__session_policy__) == own:
-                continue
+    for name, value in {name: value for base in reversed(cls.__mro__) for name, value in vars(base).items()}.items():
+        if not isinstance(value, staticmethod) or _wrap.dispatcher_of(value) is not None:
+            continue
+        inner = _wrap.dispatcher_beneath(value.__func__)
+        if inner is None or inner.binding is not Binding.FUNCTION or "." not in inner.declaration.name:
+            continue
+        own = inner.settings.policy
+        keywords = SOUGHT[inner.declaration.kind.is_async, own.read_only is True]
+        ignored = None
+        if merge(own, cls.__session_policy__) != own:
+            ignored = "policy"
+        elif not any(keyword in inner.settings.factories for keyword in keywords):
+            ignored = next((keyword for keyword in keywords if getattr(cls, keyword, None) is not None), None)
+        if ignored is not None:
             service = cls.__qualname__.rpartition("<locals>.")[2]
             msg = (
-                f"{service}.{name}: it is a static method with another decorator above @auto_session_func, so a "
-                f"call cannot know that it came through {service}, whose {'policy' if names_factory else keyword} "
-                "would be ignored. Write @auto_session_func above that decorator, directly beneath @staticmethod"
-                f"{'.' if names_factory else f', or name the {keyword} in it.'}"
+                f"{service}.{name}: it is a static method with another decorator above @auto_session_func, so a call cannot "
+                f"know that it came through {service}, whose {ignored} would be ignored. Write @auto_session_func above "
+                "that decorator, directly beneath @staticmethod."
             )
             raise SessionParameterError(msg)
 

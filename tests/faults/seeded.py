@@ -79,8 +79,8 @@ FAULTS = (
     Fault(
         "call it unknown before COMMIT is sent",
         "psycopg",
-        (_owned.Owned._is_certain,),
-        "if not self._can_send or not is_open or self._transaction.is_active or self.is_undone:",
+        (_owned.Owned._commit,),
+        "if self._must_watch_commit():",
         "if False:",
         "unknown_before_commit",
     ),

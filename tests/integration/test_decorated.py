@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import create_engine
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
 from session_aware import NEW_SESSION, SessionAwareService, SessionParameterError, auto_session_func, configure
@@ -192,15 +192,26 @@ def test_static_method_beneath_a_decorator_that_would_miss_its_class_is_refused(
         @auto_session_func(session_factory=bank.makers["two"], isolation_level="SERIALIZABLE")
         def rate(*, session: Session = NEW_SESSION) -> None: ...
 
-    with pytest.raises(SessionParameterError) as caught:  # its factory may be set later
-        type("One", (Mixin, SessionAwareService), {})
+    class Reads(SessionAwareService):
+        @staticmethod
+        @logged
+        @auto_session_func(read_only=True, read_session_factory=bank.makers["two"])
+        def rate(*, session: Session = NEW_SESSION) -> None: ...
+
+    with pytest.raises(SessionParameterError) as caught:
+        type("One", (Mixin, SessionAwareService), {}, session_factory=bank.makers["one"])
     assert str(caught.value) == (
         "One.rate: it is a static method with another decorator above @auto_session_func, so a call cannot know that it "
         "came through One, whose session_factory would be ignored. Write @auto_session_func above that decorator, directly "
-        "beneath @staticmethod, or name the session_factory in it."
+        "beneath @staticmethod."
     )
-    with pytest.raises(SessionParameterError, match="or name the async_session_factory in it"):
-        type("Three", (Async, SessionAwareService), {})
+    with pytest.raises(SessionParameterError, match="whose session_factory would be ignored"):
+        type("Below", (type("Above", (Mixin, SessionAwareService), {}),), {}, session_factory=bank.makers["one"])
+    with pytest.raises(SessionParameterError, match="whose async_session_factory would be ignored"):
+        type("Three", (Async, SessionAwareService), {}, async_session_factory=async_sessionmaker())
+    type("Other", (Async, SessionAwareService), {}, session_factory=bank.makers["one"])
+    type("Reading", (Reads,), {}, session_factory=bank.makers["one"])
+    type("Shadowing", (Says,), {"rate": None}, read_only=True)
     with pytest.raises(SessionParameterError) as caught:
         type("Two", (Says,), {}, read_only=True)
     assert str(caught.value) == (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 from sqlalchemy import Engine, create_engine, delete, event, insert, select, text
@@ -146,6 +146,90 @@ def test_interrupted_async_commit_is_unknown_and_never_tried_again(
 
     line.run(driver, scenario)
     assert line.owners() == applied
+
+
+class Tidying(Session):
+    """Cleans up by itself, as subclasses do."""
+
+    def commit(self) -> None:
+        try:
+            super().commit()
+        except Exception:
+            self.rollback()
+            raise
+
+
+class AsyncTidying(AsyncSession):
+    """The same, awaited."""
+
+    async def commit(self) -> None:
+        try:
+            await super().commit()
+        except Exception:
+            await self.rollback()
+            raise
+
+
+@LOST
+@pytest.mark.parametrize("resolve", [False, True])
+def test_interrupted_commit_of_a_session_that_cleans_up_is_told_the_same(
+    line: Line, verdict: Verdict, applied: list[str], *, resolve: bool
+) -> None:
+    configure(retry=EAGER, resolve_commit=resolve)
+    line.work.session_factory = sessionmaker(line.engine, class_=Tidying)
+    line.proxy.on_client = on_commit(verdict)
+    if resolve:
+        line.work.open("ann")
+        assert line.owners() == ["ann"]
+    else:
+        with pytest.raises(CommitOutcomeUnknown):
+            line.work.open("ann")
+        assert line.owners() == applied
+
+
+@LOST
+@DRIVERS
+def test_interrupted_async_commit_of_a_session_that_cleans_up_is_told_the_same(
+    line: Line, driver: str, verdict: Verdict, applied: list[str]
+) -> None:
+    configure(retry=EAGER)
+
+    async def scenario(work: Work) -> None:
+        made = cast("Any", work.async_session_factory)
+        work.async_session_factory = async_sessionmaker(made.kw["bind"], class_=AsyncTidying)
+        line.proxy.on_client = on_commit(verdict)
+        with pytest.raises(CommitOutcomeUnknown):
+            await work.aopen("ann")
+
+    line.run(driver, scenario)
+    assert line.owners() == applied
+
+
+def test_release_of_a_savepoint_that_is_lost_is_certain(line: Line) -> None:
+    with line.engine.connect() as connection:
+        connection.begin()
+        line.work.session_factory = sessionmaker(connection, join_transaction_mode="create_savepoint")
+        event.listen(line.work.session_factory, "before_commit", lambda _: line.server.terminate_backends())
+        with pytest.raises(DBAPIError):
+            line.work.open("ann")
+    assert line.owners() == []
+
+
+def test_outcome_of_two_connections_is_not_that_of_the_one_that_was_asked_about(line: Line) -> None:
+    other = create_engine(line.server.url())
+    binds: dict[Any, Any] = {Account: line.engine, Entry: other}
+    maker = sessionmaker(binds=binds)
+
+    @event.listens_for(maker, "before_commit")
+    def _record(session: Session) -> None:
+        session.execute(select(Entry))
+        line.at_commit(lambda: None)
+
+    configure(resolve_commit=True)
+    line.work.session_factory = maker
+    with pytest.raises(CommitOutcomeUnknown, match="COMMIT failed on one of its 2 connections"):
+        line.work.open("ann")
+    other.dispose()
 
 
 def test_commit_that_never_arrived_is_resolved_to_the_drivers_error(line: Line) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text
-from sqlalchemy.exc import PendingRollbackError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import StaticPool
 
 from session_aware import (
     NEW_SESSION,
@@ -18,6 +18,7 @@ from session_aware import (
     Propagation,
     SessionAwareService,
     SessionFactoryError,
+    _database,
     _driver,
     auto_session_ctx,
     auto_session_func,
@@ -132,7 +133,7 @@ def test_refusal_that_the_body_swallows_lets_nothing_through(database: SyncDatab
         for _ in range(2):
             try:
                 session.execute(insert(Account).values(owner="ann", balance=0))
-            except (SessionFactoryError, PendingRollbackError):
+            except SessionFactoryError:
                 pass
 
     if read_only:  # which has nothing to lose
@@ -142,6 +143,32 @@ def test_refusal_that_the_body_swallows_lets_nothing_through(database: SyncDatab
             swallow()
         assert isinstance(caught.value.__cause__, SessionFactoryError)
     assert database.owners() == []
+
+
+def test_factory_that_has_begun_hides_nothing(database: SyncDatabase) -> None:
+    maker = sessionmaker(database.engine.execution_options(isolation_level="AUTOCOMMIT"))
+    event.listen(maker, "after_begin", lambda *_: None)
+
+    def factory() -> Session:
+        session = maker()
+        session.execute(text("SELECT 1"))
+        return session
+
+    with pytest.raises(SessionFactoryError), auto_session_ctx(session_factory=factory):
+        pytest.fail("the block was entered")
+
+
+def test_refusal_leaves_a_database_in_memory_alone() -> None:
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    maker = sessionmaker(engine)
+    with maker.begin() as session:
+        session.execute(text("CREATE TABLE t (n)"))
+    refused = sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
+    with pytest.raises(SessionFactoryError), auto_session_ctx(session_factory=refused) as session:
+        session.execute(text("SELECT 1"))
+    with auto_session_ctx(session_factory=maker) as session:
+        assert session.execute(text("SELECT * FROM t")).all() == []
+    engine.dispose()
 
 
 def test_listener_that_sends_no_begin_hides_nothing(databases: Databases) -> None:
@@ -352,18 +379,19 @@ def test_async_connection_in_a_transaction_that_commit_would_not_end_is_refused(
 
 
 def test_policy_on_somebodys_connection_goes_with_the_unit(databases: Databases) -> None:
-    for driver in ("psycopg", "sqlite"):
+    for driver in ("psycopg", "psycopg2", "sqlite"):
         database = databases.sync(driver)
         with database.engine.connect() as connection:
             level = connection.get_isolation_level()
-            connection.rollback()
+            connection.connection.rollback()  # which the driver has begun
             maker = sessionmaker(connection)
             for wanted in ("SERIALIZABLE", "SERIALIZABLE", None):
                 with auto_session_ctx(session_factory=maker, read_only=True, isolation_level=wanted) as session:
                     session.execute(select(Account))
                     assert connection.get_isolation_level() == (wanted or level)
                 assert connection.get_isolation_level() == level
-                connection.rollback()
+                connection.connection.rollback()
+                assert not event.contains(connection, "commit", _database._allow_writes)
             with auto_session_ctx(session_factory=maker) as session:
-                add(session, "ann")
-        assert database.owners() == ["ann"]
+                add(session, driver)
+        assert driver in database.owners()
