@@ -186,7 +186,8 @@ def leave_alone(connection: Connection) -> None:
 
 
 def _at_prepare(connection: Connection, _xid: object) -> None:
-    if (owner := _watcher(connection)) is not None and owner.is_ending:
+    owner = _watcher(connection)
+    if owner is not None and owner.is_ending:  # pragma: no branch - before SQLAlchemy 2.0.38 an engine may be listened to
         owner.check_once_more()
 
 
@@ -195,7 +196,8 @@ def _at_commit_of_prepared(connection: Connection, _xid: object, _is_prepared: o
 
 
 def _at_commit(connection: Connection) -> None:
-    if (owner := _watcher(connection)) is not None and owner.is_ending:
+    owner = _watcher(connection)
+    if owner is not None and owner.is_ending:  # pragma: no branch - likewise
         owner.notice_sending(connection)
 
 
