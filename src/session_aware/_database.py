@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import InvalidRequestError, UnboundExecutionError
@@ -54,7 +54,8 @@ def _taken(transaction: SessionTransaction) -> dict[object, tuple[Any, ...]]:
 
     SQLAlchemy has no public way to ask. Without it the checks that need it find nothing.
     """
-    return getattr(transaction, "_connections", {})
+    taken: dict[object, tuple[Any, ...]] = getattr(cast("object", transaction), "_connections", {})
+    return taken
 
 
 def connections_of(session: Session) -> list[Connection]:
@@ -201,7 +202,7 @@ class Preparation:
             session.info[PRETENDED_LEVEL_KEY] = self._level
         if not is_begun:
             self._undo.append(partial(put_back, session, "get_bind", self._choose))
-            session.get_bind = self._get_bind  # type: ignore[method-assign]
+            vars(session)["get_bind"] = self._get_bind
 
     def _get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:  # noqa: ANN401 - as SQLAlchemy has them
         """Stand in for the session's own ``get_bind``, which a subclass may have overridden to choose among engines."""

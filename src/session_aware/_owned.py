@@ -131,8 +131,9 @@ class Owned:
         session.expire_on_commit = False
         if (bind := session.bind) is None or _driver.may_be_silent(bind.dialect):
             self._hand_out_by = session.connection
-            session.connection = self._hand_out  # type: ignore[method-assign]
-        if len(session.dispatch.after_begin) > 1:  # ours is the first
+            vars(session)["connection"] = self._hand_out
+        dispatch: Any = session.dispatch
+        if len(dispatch.after_begin) > 1:  # ours is the first
             self._has_listeners = True
             event.listen(session, "after_begin", self._check_last)
         transaction = session.get_transaction()
@@ -246,8 +247,9 @@ class Owned:
         Otherwise there is nothing left to flush, and what fails has been sent.
         """
         session = self.session
+        dispatch: Any = session.dispatch
         return (
-            len(session.dispatch.before_commit) > 1  # ours alone only looks who commits
+            len(dispatch.before_commit) > 1  # ours alone only looks who commits
             or session.twophase
             or self._handle is not session
             or type(session).commit is not Session.commit
