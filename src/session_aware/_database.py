@@ -47,10 +47,11 @@ whoever joins is checked against it. None until a unit asks.
 
 _CHECKED_KEY: Final = "session_aware.has_transactions"
 _SHOULD_COMMIT: Final = 2
+_IS_CLOSED: Final = 3
 
 
 def _taken(transaction: SessionTransaction) -> dict[object, tuple[Any, ...]]:
-    """Return what a session's transaction keeps of each bind: connection, transaction, whether it ends that, and more.
+    """Return what a session's transaction keeps of each bind: both, whether it ends that, and whether it closes this.
 
     SQLAlchemy has no public way to ask. Without it the checks that need it find nothing.
     """
@@ -244,9 +245,14 @@ class Preparation:
             self._undo.append(partial(_allow_writes, connection))
             for end in ("rollback", "commit"):  # a body that ends the transaction hands the connection back to the pool
                 listen(connection, end, _allow_writes)
-                if connection is self._session.bind:
+                if self._is_somebodys(connection):
                     self._undo.append(partial(unlisten, connection, end, _allow_writes))
             connection.exec_driver_sql("PRAGMA query_only = 1")
+
+    def _is_somebodys(self, connection: Connection) -> bool:
+        transaction = self._session.get_transaction()
+        entry = None if transaction is None else _taken(transaction).get(connection)
+        return entry is not None and not entry[_IS_CLOSED]
 
     def undo(self) -> None:
         """Put the session and its connections back into their former state, while the transaction is open."""

@@ -25,8 +25,6 @@ from session_aware._marker import warn
 from session_aware.exceptions import EndedSessionWarning, PolicyConflictError, SessionOwnershipError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from sqlalchemy import PoolProxiedConnection
     from sqlalchemy.engine.interfaces import ExceptionContext
     from sqlalchemy.orm import UOWTransaction
@@ -45,7 +43,6 @@ __all__ = [
     "unwatch",
     "warn_of_use_after_commit",
     "watch",
-    "watch_commit",
 ]
 
 INFO_KEY: Final = "session_aware"
@@ -74,8 +71,6 @@ class Owner(Protocol):
     begun: Begun
 
     def take(self, connection: Connection, /) -> None: ...
-    def check_once_more(self) -> None: ...
-    def notice_sending(self, connection: Connection, /) -> None: ...
     @property
     def is_read_only(self) -> bool: ...
     @property
@@ -162,12 +157,6 @@ def warn_of_use_after_commit(name: str) -> None:
     warn(msg, EndedSessionWarning)
 
 
-def watch_commit(connection: Connection) -> None:
-    """Tell the unit when COMMIT is about to be sent on this connection, or PREPARE and COMMIT PREPARED."""
-    for name, listener in _OF_COMMIT.items():
-        listen(connection, name, listener)
-
-
 def refuse_statements(connection: Connection) -> None:
     """Refuse every statement on a connection that a unit has refused."""
     listen(connection, "before_cursor_execute", _refuse_statement)
@@ -176,36 +165,12 @@ def refuse_statements(connection: Connection) -> None:
 def _refuse_statement(connection: Connection, *_: object) -> None:
     owner = _watcher(connection)
     if owner is not None and (error := owner.refused.get(connection)) is not None:
-        raise type(error)(*error.args)
+        raise error
 
 
 def leave_alone(connection: Connection) -> None:
-    """Take the listeners back from a Connection that outlives the unit."""
-    for name, listener in {**_OF_COMMIT, "before_cursor_execute": _refuse_statement}.items():
-        unlisten(connection, name, listener)
-
-
-def _at_prepare(connection: Connection, _xid: object) -> None:
-    owner = _watcher(connection)
-    if owner is not None and owner.is_ending:  # pragma: no branch - before SQLAlchemy 2.0.38 an engine may be listened to
-        owner.check_once_more()
-
-
-def _at_commit_of_prepared(connection: Connection, _xid: object, _is_prepared: object) -> None:
-    _at_commit(connection)
-
-
-def _at_commit(connection: Connection) -> None:
-    owner = _watcher(connection)
-    if owner is not None and owner.is_ending:  # pragma: no branch - likewise
-        owner.notice_sending(connection)
-
-
-_OF_COMMIT: Final[Mapping[str, Callable[..., None]]] = {
-    "prepare_twophase": _at_prepare,
-    "commit_twophase": _at_commit_of_prepared,
-    "commit": _at_commit,
-}
+    """Take that back from a Connection that outlives the unit."""
+    unlisten(connection, "before_cursor_execute", _refuse_statement)
 
 
 @event.listens_for(Engine, "handle_error")

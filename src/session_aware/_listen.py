@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 __all__ = ["engine_beneath", "listen", "put_back", "savepoint_around", "unlisten"]
 
 
-def listen(connection: Connection, name: str, listener: Callable[..., object]) -> None:
-    """Call ``listener`` at each event of that name on the connection; asking twice is asking once.
+def listen(connection: Connection, name: str, listener: Callable[..., object]) -> Connection | Engine:
+    """Call ``listener`` at each event of that name on the connection; asking twice is asking once. Return who is asked.
 
     Before 2.0.38 SQLAlchemy refuses connections of an engine with execution options ("No such event"). There the engine is
     listened to, for good: a listener must know its connection.
     """
     try:
-        _once(connection, name, listener)
+        return _once(connection, name, listener)
     except InvalidRequestError:  # pragma: no cover - before SQLAlchemy 2.0.38, where tox runs the same tests
-        _once(engine_beneath(connection.engine), name, listener)
+        return _once(engine_beneath(connection.engine), name, listener)
 
 
 def unlisten(connection: Connection, name: str, listener: Callable[..., object]) -> None:
@@ -37,9 +37,10 @@ def unlisten(connection: Connection, name: str, listener: Callable[..., object])
         pass
 
 
-def _once(target: Connection | Engine, name: str, listener: Callable[..., object]) -> None:
+def _once(target: Connection | Engine, name: str, listener: Callable[..., object]) -> Connection | Engine:
     if not event.contains(target, name, listener):
         event.listen(target, name, listener)
+    return target
 
 
 def engine_beneath(engine: Engine) -> Engine:  # pragma: no cover - likewise

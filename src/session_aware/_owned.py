@@ -12,7 +12,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.orm import Session
 
 from session_aware import _database, _driver, _faults, _hooks, _observe, _outcome, _ownership
-from session_aware._listen import put_back
+from session_aware._listen import listen, put_back
 from session_aware._marker import Marker
 from session_aware._policy import NO_POLICY, Propagation
 from session_aware._request import DEFERRED, refuse_deferred
@@ -56,6 +56,7 @@ class Owned:
         "_is_checked",
         "_is_handed_out",
         "_is_released",
+        "_listening",
         "_preparation",
         "_request",
         "_started",
@@ -90,6 +91,7 @@ class Owned:
         self._is_checked = False
         self._can_send = True
         self._watches_commit = False
+        self._listening: list[tuple[object, str, Callable[..., None]]] = []
         self._has_listeners = False
         self._hand_out_by: Callable[..., Connection] | None = None
         self.is_over = True  # until there is a session to clean up
@@ -171,7 +173,7 @@ class Owned:
             self._refuse(connection, error)
             raise
         if self._watches_commit:
-            _hooks.watch_commit(connection)
+            self._watch_commit(connection)
 
     def _check_last(self, _session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
         """Look at the connection after the other listeners of ``after_begin``, one of which may send BEGIN."""
@@ -233,7 +235,7 @@ class Owned:
         if self._must_watch_commit():
             self._watches_commit = True
             for connection in self.begun:
-                _hooks.watch_commit(connection)
+                self._watch_commit(connection)
         else:
             self.outcome = "unknown"
         self._handle.commit()
@@ -250,6 +252,8 @@ class Owned:
         dispatch: Any = session.dispatch
         return (
             len(dispatch.before_commit) > 1  # ours alone only looks who commits
+            or len(dispatch.after_flush) > 0  # what they add is flushed by the commit
+            or len(dispatch.after_flush_postexec) > 0
             or session.twophase
             or self._handle is not session
             or type(session).commit is not Session.commit
@@ -282,23 +286,34 @@ class Owned:
             _ownership.refuse_poisoned(self.failed[0].error, name=self.name)
         return _ownership.check_drivers(self.begun, is_handed_out=self._is_handed_out, name=self.name)
 
-    def check_once_more(self) -> None:
-        """Do that again when the first PREPARE or COMMIT is about to be sent: listeners may have worked meanwhile."""
-        if not self._is_checked:
+    def _watch_commit(self, connection: Connection) -> None:
+        """Listen for PREPARE and COMMIT; by oneself, for another unit may use the same Connection meanwhile."""
+        listeners: dict[str, Callable[..., None]] = {
+            "prepare_twophase": self._at_prepare,
+            "commit_twophase": self._at_commit,
+            "commit": self._at_commit,
+        }
+        for name, listener in listeners.items():
+            self._listening.append((listen(connection, name, listener), name, listener))
+
+    def _at_prepare(self, connection: Connection, _xid: object) -> None:
+        """Look again when the first PREPARE or COMMIT is about to be sent: listeners may have worked meanwhile."""
+        if connection in self.begun and not self._is_checked:
             self._is_checked = True
             self._check()
 
-    def notice_sending(self, connection: Connection) -> None:
+    def _at_commit(self, connection: Connection, xid: object = None, _is_prepared: object = None) -> None:
         """Take notice that COMMIT is about to be sent; what a lost connection's driver is asked to send goes nowhere."""
-        self.check_once_more()
-        if not connection.invalidated and not _driver.is_closed(connection):
+        self._at_prepare(connection, xid)
+        if connection in self.begun and not connection.invalidated and not _driver.is_closed(connection):
             self.outcome = "unknown"
 
     def _is_certain(self, error: BaseException) -> bool:
         """Say whether nothing was applied: COMMIT was not sent, or the only database that got it said so."""
         if not self._watches_commit and (not self._can_send or self._transaction.is_active):
             return True
-        return len(self.begun) == 1 and _faults.is_not_applied(error)
+        is_answer = any(failed.error is error for failed in self.failed)  # to this COMMIT, and not to a listener's work
+        return len(self.begun) == 1 and is_answer and _faults.is_not_applied(error)
 
     def doubt(self, cause: BaseException) -> CommitOutcomeUnknown | None:
         """Return the error that says so if COMMIT was sent and nobody knows what became of it."""
@@ -368,6 +383,8 @@ class Owned:
         """Undo what was changed about the session and, while they are in a transaction, about its connections."""
         if self._hand_out_by is not None:
             put_back(self.session, "connection", self._hand_out_by)
+        while self._listening:
+            event.remove(*self._listening.pop())
         if self._has_listeners:
             event.remove(self.session, "after_begin", self._check_last)
         if self._preparation is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import sys
 from types import FunctionType
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 from session_aware import _lane, _plan, _signature, _wrap
 from session_aware._factory import FACTORY_KEYWORDS, SOUGHT, check_factory, gives_factory_later
 from session_aware._lane import Binding
-from session_aware._policy import NO_POLICY, NO_SETTINGS, SessionPolicy, merge
+from session_aware._policy import NO_POLICY, NO_SETTINGS, Propagation, SessionPolicy, merge
+from session_aware._signature import Kind
 from session_aware._wrap import BoundFunction
 from session_aware.exceptions import SessionParameterError
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Session
 
-    from session_aware._policy import AsyncSessionFactory, Propagation, Retry, SessionFactory
+    from session_aware._policy import AsyncSessionFactory, Retry, SessionFactory
 
 __all__ = ["CONSTRUCTION", "OWN_POLICY", "SessionAwareService"]
 
@@ -228,13 +230,14 @@ def _check_decorated_statics(cls: type[SessionAwareService]) -> None:
         inner = _wrap.dispatcher_beneath(value.__func__)
         if inner is None or inner.binding is not Binding.FUNCTION or "." not in inner.declaration.name:
             continue
-        own = inner.settings.policy
-        keywords = SOUGHT[inner.declaration.kind.is_async, own.read_only is True]
+        own, kind = inner.settings.policy, inner.declaration.kind
+        keywords = SOUGHT[kind.is_async, own.read_only is True]
         ignored = None
-        if merge(own, cls.__session_policy__) != own:
+        if _effective(merge(own, cls.__session_policy__), kind) != _effective(own, kind):
             ignored = "policy"
         elif not any(keyword in inner.settings.factories for keyword in keywords):
-            ignored = next((keyword for keyword in keywords if getattr(cls, keyword, None) is not None), None)
+            named = ((keyword, getattr(cls, keyword, None)) for keyword in keywords)
+            ignored = next((keyword for keyword, it in named if it is not None and not gives_factory_later(it)), None)
         if ignored is not None:
             service = cls.__qualname__.rpartition("<locals>.")[2]
             msg = (
@@ -243,6 +246,17 @@ def _check_decorated_statics(cls: type[SessionAwareService]) -> None:
                 "that decorator, directly beneath @staticmethod."
             )
             raise SessionParameterError(msg)
+
+
+def _effective(policy: SessionPolicy, kind: Kind) -> SessionPolicy:
+    """Leave out of a policy what it says in vain for this kind of callable, and the defaults."""
+    return dataclasses.replace(
+        policy,
+        propagation=None if policy.propagation is Propagation.REQUIRED else policy.propagation,
+        read_only=policy.read_only or None,
+        resolve_commit=policy.resolve_commit or None,
+        retry=policy.retry if kind in {Kind.PLAIN, Kind.COROUTINE} else None,
+    )
 
 
 def _is_bound(value: object) -> bool:

@@ -124,6 +124,33 @@ def test_connection_that_is_lost_to_rollback_too_is_tried_again(postgres: SyncDa
     assert postgres.owners() == ["ann", "recorded"]
 
 
+def test_flush_of_what_a_listener_added_fails_before_the_commit(database: SyncDatabase) -> None:
+    @event.listens_for(database.maker, "after_flush")
+    def _record(session: Session, *_: object) -> None:
+        if any(one.owner == "ann" for one in session.new):
+            session.add(Account(owner=IMPOSSIBLE))
+
+    with pytest.raises(exc.DBAPIError), auto_session_ctx(session_factory=database.maker) as session:
+        session.add(Account(owner="ann"))
+    assert database.owners() == []
+
+
+def test_error_of_a_listener_after_the_commit_is_no_answer_to_it(sqlite: SyncDatabase) -> None:
+    @event.listens_for(sqlite.maker, "after_commit", insert=True)
+    def _record(_: Session) -> None:
+        with Session(sqlite.engine) as session:
+            session.add_all([Account(owner="twice"), Account(owner="twice")])
+            session.flush()
+
+    configure(retry=Retry(wait_initial=0, wait_max=0, on=lambda error: isinstance(error, exc.IntegrityError)))
+    work = Work()
+    work.session_factory = sqlite.maker
+    with pytest.raises(CommitOutcomeUnknown):  # the listener comes before SQLAlchemy's word that it is committed
+        work.open("ann")
+    assert work.attempts == 1
+    assert sqlite.owners() == ["ann"]
+
+
 def test_exception_of_a_listener_before_the_commit_is_itself(database: SyncDatabase) -> None:
     @event.listens_for(database.maker, "before_commit")
     def _refuse(_: Session) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
-from session_aware import NEW_SESSION, SessionAwareService, SessionParameterError, auto_session_func, configure
+from session_aware import NEW_SESSION, Propagation, SessionAwareService, SessionParameterError, auto_session_func, configure
 from tests.databases import Databases
 
 maker = sessionmaker(create_engine("sqlite://"))
@@ -211,6 +211,8 @@ def test_static_method_beneath_a_decorator_that_would_miss_its_class_is_refused(
         type("Three", (Async, SessionAwareService), {}, async_session_factory=async_sessionmaker())
     type("Other", (Async, SessionAwareService), {}, session_factory=bank.makers["one"])
     type("Reading", (Reads,), {}, session_factory=bank.makers["one"])
+    type("Later", (Mixin, SessionAwareService), {"session_factory": property(lambda _: bank.makers["one"])})
+    type("Default", (Mixin, SessionAwareService), {}, read_only=False, propagation=Propagation.REQUIRED)
     type("Shadowing", (Says,), {"rate": None}, read_only=True)
     with pytest.raises(SessionParameterError) as caught:
         type("Two", (Says,), {}, read_only=True)

@@ -205,6 +205,28 @@ def test_interrupted_async_commit_of_a_session_that_cleans_up_is_told_the_same(
     assert line.owners() == applied
 
 
+def test_unit_that_another_one_shares_its_connection_with_at_the_end_is_told_of_its_commit(line: Line) -> None:
+    current: list[Any] = []
+
+    class Audit(SessionAwareService):
+        def record(self, *, session: Session = NEW_SESSION) -> None:
+            add(session, f"audit {len(current)}")
+
+    audit = Audit()
+    audit.session_factory = lambda: Session(current[-1], join_transaction_mode="create_savepoint")
+
+    @event.listens_for(line.work.session_factory, "before_commit")
+    def _record(session: Session) -> None:
+        current.append(session.connection())
+        audit.record()
+        line.proxy.on_client = on_commit(Verdict.CUT_ON_ANSWER)
+
+    configure(retry=EAGER)
+    with pytest.raises(CommitOutcomeUnknown):
+        line.work.open("ann")
+    assert line.owners() == ["ann", "audit 1"]
+
+
 def test_release_of_a_savepoint_that_is_lost_is_certain(line: Line) -> None:
     with line.engine.connect() as connection:
         connection.begin()
