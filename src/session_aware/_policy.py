@@ -77,7 +77,9 @@ class Retry:
     """How often and how long an owned call is tried again, a fresh session for each attempt. Needs the extra ``retry``.
 
     Only the call that owns its transaction retries: never in manual mode, streams (generators), bodies of context
-    managers, cancellations and KeyboardInterrupt, and never a ``CommitOutcomeUnknown``, whatever ``on`` says. Between
+    managers, cancellations and KeyboardInterrupt, and never a ``CommitOutcomeUnknown`` or what is committed, whatever ``on``
+    says. Nor after an attempt that attached a detached object (``session.add(changed)``): its rollback undid the object's
+    changes, so another one would commit without them. ``session.merge`` and new objects are fine. Between
     attempts it waits a random time from an exponentially growing range (full jitter). When it gives up it raises the last
     attempt's own exception, with a note of the attempts and seconds. The body has to bear being run again: what it does
     outside of its transaction is not undone.

@@ -43,6 +43,9 @@ class SessionParameterError(SessionAwareError, TypeError):
 class SessionFactoryError(SessionAwareError):
     """No session factory was found, or what was found is not one of the right kind.
 
+    Also where its session has no transaction of its own: another unit is using it, its connection is in AUTOCOMMIT, or in a
+    transaction that was begun elsewhere and that the unit's COMMIT would not end.
+
     Name a ``sessionmaker``, such as with ``configure(session_factory=sessionmaker(engine))``.
     """
 

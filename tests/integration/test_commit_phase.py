@@ -124,11 +124,13 @@ def test_connection_that_is_lost_to_rollback_too_is_tried_again(postgres: SyncDa
     assert postgres.owners() == ["ann", "recorded"]
 
 
-def test_flush_of_what_a_listener_added_fails_before_the_commit(database: SyncDatabase) -> None:
-    @event.listens_for(database.maker, "after_flush")
+@pytest.mark.parametrize("name", ["after_flush", "after_flush_postexec"])
+def test_flush_of_what_a_listener_added_fails_before_the_commit(database: SyncDatabase, name: str) -> None:
+    added = iter([Account(owner=IMPOSSIBLE)])
+
+    @event.listens_for(database.maker, name)
     def _record(session: Session, *_: object) -> None:
-        if any(one.owner == "ann" for one in session.new):
-            session.add(Account(owner=IMPOSSIBLE))
+        session.add_all(list(added))
 
     with pytest.raises(exc.DBAPIError), auto_session_ctx(session_factory=database.maker) as session:
         session.add(Account(owner="ann"))
