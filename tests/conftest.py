@@ -149,7 +149,7 @@ def _nothing_left() -> Iterator[None]:
     """Take back what the test configured; an override that outlives its block is a defect."""
     yield
     _configuration.settings = _policy.NO_SETTINGS
-    _marker._current.set(None)  # a block that ends in another thread leaves its marker, over by then, in this one's context
+    _marker.CURRENT.set(None)  # a block that ends in another thread leaves its marker, over by then, in this one's context
     assert _factory._overrides == ()
     if _hooks._kept:
         gc.collect()  # a stream that was dropped

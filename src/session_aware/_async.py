@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.util import await_only
 
+from session_aware._marker import CURRENT
 from session_aware._plan import OPEN
 from session_aware._request import refuse_other_result, refuse_other_session
 from session_aware._shield import shielded
@@ -47,7 +48,7 @@ async def begin(unit: Unit, session: AsyncSession) -> None:
 async def end(unit: Unit, session: AsyncSession, result: object) -> None:
     """End the unit in one shielded hop and tell of it. A cancellation must not hide that its outcome is unknown."""
     try:
-        await shielded(session.run_sync(lambda _: unit.end(result)))
+        await shielded(session.run_sync(lambda _: unit.end(result)), kept=CURRENT)
     except asyncio.CancelledError as cancelled:
         if (unknown := unit.doubt(cancelled)) is not None:
             raise unknown from cancelled
@@ -57,10 +58,11 @@ async def end(unit: Unit, session: AsyncSession, result: object) -> None:
 
 async def abort(unit: Unit, session: AsyncSession | None, error: BaseException) -> None:
     """Clean the unit up in one shielded hop."""
-    if session is None:
+    if session is None:  # there is nothing to clean up, only to report
+        unit.abort(error)
         return
     try:
-        await shielded(session.run_sync(lambda _: unit.abort(error)))
+        await shielded(session.run_sync(lambda _: unit.abort(error)), kept=CURRENT)
     except asyncio.CancelledError:
         if not isinstance(error, asyncio.CancelledError | CommitOutcomeUnknown):
             raise

@@ -20,7 +20,7 @@ from session_aware.exceptions import NestedSessionWarning
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["LANE_FILE", "NO_MARKER", "Marker", "NoMarker", "warn"]
+__all__ = ["CURRENT", "LANE_FILE", "NO_MARKER", "Marker", "NoMarker", "warn"]
 
 LANE_FILE: Final = "<session_aware lane"
 """How the file name of a generated function starts."""
@@ -28,7 +28,7 @@ LANE_FILE: Final = "<session_aware lane"
 # No public call answers "is a loop running?" without raising, which would cost as much as a whole unit's begin.
 _running_loop: Final = asyncio._get_running_loop  # noqa: SLF001 - see above
 
-_current: ContextVar[_Place | None] = ContextVar("session_aware", default=None)
+CURRENT: ContextVar[_Place | None] = ContextVar("session_aware", default=None)
 
 
 class _Place:
@@ -51,7 +51,7 @@ class Marker:
     _before: Marker | None
 
     def __init__(self, name: str, factory: object, is_new_meant: bool = False) -> None:  # noqa: FBT001, FBT002 - runs at each call
-        place = _current.get()
+        place = CURRENT.get()
         if place is not None and place.marker is not None and not is_new_meant:
             _warn_if_nested(place, place.marker, name, factory)
         self.name = name
@@ -60,11 +60,11 @@ class Marker:
 
     def __enter__(self) -> None:
         # At each entry, not once: a stream may be read, and a block ended, by another thread than began it.
-        place = _current.get()
+        place = CURRENT.get()
         thread, task = get_ident(), 0 if _running_loop() is None else _task()
         if place is None or place.thread != thread or place.task != task:
             place = _Place(thread, task)
-            _current.set(place)
+            CURRENT.set(place)
         self._place = place
         self._before = place.marker
         place.marker = self

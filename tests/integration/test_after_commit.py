@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, event
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from session_aware import NEW_SESSION, Propagation, SessionAwareService, after_commit, auto_session_func, configure
+from session_aware import (
+    NEW_SESSION,
+    NestedSessionWarning,
+    Propagation,
+    SessionAwareService,
+    after_commit,
+    auto_session_func,
+    configure,
+)
 from tests.databases import AsyncDatabase, SyncDatabase
 from tests.ledger import Account, Entry
 from tests.services import Failure, aadd, add
@@ -316,6 +325,41 @@ def test_async_callbacks_run_after_the_callers_commit(async_database: AsyncDatab
 
     async_database.run(scenario())
     assert [name for name, _ in work.seen] == ["ann", "ann, plain"]
+
+
+def test_context_variables_that_async_callbacks_and_listeners_set_stay_set(async_database: AsyncDatabase) -> None:
+    by_callback: ContextVar[str] = ContextVar("by_callback", default="unset")
+    by_listener: ContextVar[str] = ContextVar("by_listener")
+
+    class Setting(SessionAwareService, async_session_factory=async_database.maker):
+        async def open(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> None:
+            await aadd(session, owner)
+            event.listen(session.sync_session, "before_commit", lambda _: by_listener.set(f"{owner} commits"))
+            after_commit(session, self.callback)
+
+        async def callback(self) -> None:
+            by_callback.set(f"{by_callback.get()}, then set")
+
+    async def scenario() -> None:
+        by_callback.set("set before")
+        await Setting().open("ann")
+        assert (by_callback.get(), by_listener.get()) == ("set before, then set", "ann commits")
+
+    async_database.run(scenario())
+
+
+def test_forgotten_session_after_an_inner_unit_ran_callbacks_still_warns(async_database: AsyncDatabase) -> None:
+    class Calling(Work):
+        async def outer(self, *, session: AsyncSession = NEW_SESSION) -> None:
+            await self.inner()
+            await self.aopen("bob")
+
+        @auto_session_func(propagation=Propagation.REQUIRES_NEW)
+        async def inner(self, *, session: AsyncSession = NEW_SESSION) -> None:
+            after_commit(session, lambda: self.aopen("cid"))  # which runs in another task
+
+    with pytest.warns(NestedSessionWarning, match=r"^Work\.aopen was called without 'session=' inside .*Calling\.outer"):
+        async_database.run(Calling(async_database).outer())
 
 
 def test_async_callbacks_are_dropped_with_the_transaction(async_database: AsyncDatabase) -> None:

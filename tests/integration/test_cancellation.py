@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+import anyio
 import pytest
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -98,6 +99,67 @@ def test_cancelled_twice_during_commit_still_waits(async_postgres: AsyncDatabase
 
     async_postgres.run(scenario())
     assert async_postgres.owners() == ["ann"]
+
+
+@pytest.mark.usefixtures("_slow_commit")
+def test_waiting_for_commit_under_anyio_does_not_spin(
+    async_postgres: AsyncDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        loop: Any = asyncio.get_running_loop()
+        sent = Sent(async_postgres)
+        turns = 0
+        turn = loop._run_once
+
+        def count() -> None:
+            nonlocal turns
+            turns += 1
+            turn()
+
+        async with anyio.create_task_group() as group:
+
+            async def work() -> None:
+                with pytest.raises(asyncio.CancelledError) as caught:
+                    await work_on(async_postgres).run(lambda session: aadd(session, "ann"))
+                assert caught.value.__notes__ == [COMMITTED]
+                raise caught.value
+
+            group.start_soon(work)
+            await sent.wait()
+            monkeypatch.setattr(loop, "_run_once", count)
+            group.cancel_scope.cancel()
+        monkeypatch.undo()
+        assert turns < 30
+
+    async_postgres.run(scenario())
+    assert async_postgres.owners() == ["ann"]
+
+
+@pytest.mark.parametrize("is_cancelled_by_anyio", [True, False])
+def test_cancellation_of_the_body_goes_to_who_cancelled(async_postgres: AsyncDatabase, is_cancelled_by_anyio: bool) -> None:
+    async def scenario() -> None:
+        started = asyncio.Event()
+
+        async def body(session: AsyncSession) -> None:
+            await aadd(session, "ann")
+            started.set()
+            await asyncio.sleep(20)
+
+        async def call() -> None:
+            with anyio.CancelScope() as scope:
+                scopes.append(scope)
+                await work_on(async_postgres).run(body)
+
+        scopes: list[anyio.CancelScope] = []
+        task = asyncio.create_task(call())
+        await started.wait()
+        (scopes[0] if is_cancelled_by_anyio else task).cancel()
+        await asyncio.wait((task,))
+        assert task.cancelled() is not is_cancelled_by_anyio  # anyio's scope takes its own cancellation, and no other
+
+    async_postgres.run(scenario())
+    assert async_postgres.recorder.events == UNDONE
+    assert async_postgres.owners() == []
 
 
 @pytest.mark.usefixtures("_slow_commit")

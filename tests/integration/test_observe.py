@@ -100,6 +100,19 @@ def test_observer_hears_of_each_owned_async_unit(async_database: AsyncDatabase, 
     assert records[1].error is caught.value
 
 
+def test_observer_hears_of_a_factory_that_fails(records: list[UnitRecord]) -> None:
+    def fail() -> Any:
+        raise Failure
+
+    work = Work()
+    work.session_factory = work.async_session_factory = fail
+    with pytest.raises(Failure):
+        work.open("ann")
+    with pytest.raises(Failure):
+        asyncio.run(work.aopen("ann"))
+    assert short(records) == [("Work.open", "rolled back", 1), ("Work.aopen", "rolled back", 1)]
+
+
 def test_observer_hears_of_blocks_and_read_only_units(sqlite: SyncDatabase, records: list[UnitRecord]) -> None:
     with auto_session_ctx(session_factory=sqlite.maker):
         pass

@@ -105,6 +105,14 @@ class AsyncAccounts(SessionAwareService):
         await self.log(f"{owner}'s log")
         await self.open(owner, session=session)
 
+    @auto_session_func(propagation=Propagation.REQUIRES_NEW)
+    async def log_at_commit(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> None:
+        session.add(Account(owner=owner))  # sent by the flush inside COMMIT
+
+    async def log_at_commit_and_open(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> None:
+        await self.open(owner, session=session)
+        await self.log_at_commit(f"{owner}'s log")
+
     @auto_session_func(isolation_level="SERIALIZABLE")
     async def open_serializable(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> None:
         await self.open(owner, session=session)

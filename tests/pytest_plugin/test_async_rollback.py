@@ -74,6 +74,20 @@ def test_units_that_commit_are_rolled_back_after_each_test(
     assert async_database.owners() == []
 
 
+def test_a_unit_inside_another_may_send_its_first_statement_at_its_commit(runner: tuple[Project, str]) -> None:
+    project, name = runner
+    project.passes(
+        f"""
+        @pytest.mark.{name}
+        async def test_log(session_aware_async_db, session_aware_async_session):
+            await async_accounts.log_at_commit_and_open("ann")
+            assert sorted(await session_aware_async_session.scalars(owners)) == ["ann", "ann's log"]
+        """,
+        "-p",
+        RUNNERS[name],
+    )
+
+
 @pytest.mark.parametrize("name", RUNNERS)
 def test_a_task_that_waits_for_ever_is_refused(on_aiosqlite: Project, name: str) -> None:
     prepare(on_aiosqlite, name)

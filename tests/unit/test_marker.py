@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from session_aware import NestedSessionWarning
-from session_aware._marker import NO_MARKER, Marker, _current
+from session_aware._marker import CURRENT, NO_MARKER, Marker
 
 
 def factory() -> None: ...
@@ -21,7 +21,7 @@ def other_factory() -> None: ...
 
 
 def current() -> Marker | None:
-    place = _current.get()
+    place = CURRENT.get()
     return None if place is None else place.marker
 
 

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 from sqlalchemy.util import await_only
 
 from session_aware import override_session_factory
+from session_aware._shield import caller_of
 from session_aware.exceptions import SessionAwareError
 from session_aware.pytest_plugin._binding import Binding, bound_class
 from session_aware.pytest_plugin._callbacks import AfterCommit
@@ -54,8 +55,8 @@ class TaskTurns(Turns):
         self._waiting: list[asyncio.Future[None]] = []
 
     def flow(self) -> int:
-        """Identify the running task."""
-        return id(asyncio.current_task())
+        """Identify the running task, or the one in whose place the library commits, rolls back and closes."""
+        return id(caller_of(asyncio.current_task()))
 
     def refuse_stranger(self) -> None:
         """Refuse another event loop, in which the driver's connection does not work.
