@@ -52,8 +52,8 @@ def after_commit(session: Any, callback: Callable[[], Any]) -> None:
     which it was registered, rolls back, and with a dry run. Several run in the order of their registration. The session's
     transaction is over then: a callback that needs the database opens a unit of its own. What it raises is logged (logger
     ``session_aware``, level ERROR) and neither undoes nor repeats the commit, nor keeps the next callback from running;
-    only what is no ``Exception``, such as KeyboardInterrupt, passes through. It runs in the thread that commits. An async unit
-    commits in a task of its own, which a cancellation does not reach; context variables that a callback sets are the caller's.
+    only what is no ``Exception``, such as KeyboardInterrupt, passes through. It runs in the thread that commits. An async
+    unit commits in a task of its own, which no cancellation reaches; context variables that a callback sets stay set.
 
     Args:
         session: The session that the body was given: a ``Session`` or an ``AsyncSession``.

@@ -157,17 +157,24 @@ def _callables(cls: type) -> Iterator[CallableDescription]:
 
 def _unwrapped(cls: type) -> Iterator[str]:
     """Find what was put into the class after its class statement."""
-    for name, _, value in _attributes(cls):
+    for name, definer, value in _attributes(cls):
         function = _signature.beneath(value)
         if name in CONSTRUCTION or isinstance(function, type) or not callable(function):
             continue
         if any(_wrap.dispatcher_of(layer) is not None for layer in (value, *_signature.layers(function))):
             continue
-        if _signature.is_session_keyword_only(function) and not getattr(value, "__isabstractmethod__", False):
-            yield (
-                f"{cls.__qualname__}.{name}: takes 'session' but is not wrapped: it came into the class after the class "
-                "statement. Write it in the class body, or decorate it with @auto_session_func."
-            )
+        parameter = _signature.session_parameter(function)
+        if parameter is None or not _signature.is_of_sqlalchemy(function, parameter):
+            continue
+        if getattr(value, "__isabstractmethod__", False):
+            continue
+        why = "it came into the class after the class statement. Write it in the class body, or decorate it with"
+        if not parameter.is_keyword_only:
+            why = "its 'session' is positional. Write '*, session: Session = NEW_SESSION', unless every caller passes one"
+        elif not issubclass(definer, SessionAwareService):
+            why = f"{definer.__qualname__} is no SessionAwareService. Derive it from that, or decorate the method with"
+        write = " @auto_session_func" if parameter.is_keyword_only else ""
+        yield f"{cls.__qualname__}.{name}: takes 'session' but is not wrapped: {why}{write}."
 
 
 def _callable(dispatcher: Dispatcher, cls: type | None, name: str, definer: str, value: object) -> CallableDescription:

@@ -19,20 +19,24 @@ or an isolation level.
 
 How it is made. The text depends on the parameters alone, so it is compiled once for each parameter list (``_template``);
 no text of the user reaches the compiler but identifiers, which come from compiled code. Each method then gets a function
-of its own around that code, with its own name, its module's globals, its defaults **by reference**, and the five names
-above as closure cells. The text is registered with ``linecache`` under the code's file name, so tracebacks show the line.
+of its own around that code, with its own name, its module's globals, its defaults **by reference**, and the four names
+above as closure cells. All of its code stands in the line of the method's ``def``, so that is what tracebacks, debuggers
+and ``inspect.getfile`` show.
 
-What has no lane stays with wrapt alone: callables that are no plain functions, async generators (delegation would lose
-``asend`` and ``athrow``), and callables whose decorator hides the parameters behind ``**kwargs``.
+The lane of an ``async def`` or of a generator hands on the coroutine or generator that it is given: what ``close()``,
+``athrow()`` and the like return is the body's own. Its code has the method's kind in ``co_flags``. ``inspect`` looks there;
+CPython itself, since 3.11, goes by an instruction at the start of the body.
+
+What has no lane stays with wrapt alone: callables that are no plain functions, and those whose decorator hides the
+parameters behind ``**kwargs``, other than ``@contextmanager`` and ``@asynccontextmanager``, which hand on what they get.
 """
 
 from __future__ import annotations
 
+import ast
 import enum
 import inspect
-import itertools
 import keyword
-import linecache
 import os
 import sys
 from threading import Lock
@@ -40,9 +44,9 @@ from types import CellType, CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
-from session_aware._marker import LANE_FILE
-from session_aware._sentinel import NEW
-from session_aware._signature import Kind
+from session_aware._marker import LANE_VARIABLE
+from session_aware._sentinel import NEW, is_given
+from session_aware._signature import is_context_helper
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,6 +58,15 @@ IS_ON: Final = os.environ.get("SESSION_AWARE_LANE") != "off"
 
 _WRAPPER: Final = "__session_aware__"  # where a lane's __dict__ keeps the wrapper that it asks
 _LIMIT: Final = 4096  # templates kept; far more than a program has parameter lists, unless it makes classes all day
+_TEXT: Final = """
+def bind({variables}):
+    def lane({taken}):
+        if session is None or session is {new_session} or {planned}:
+            return {asked}
+        return {method}({passed})
+        {closes_over}
+"""
+_KIND_FLAGS: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 
 class Binding(enum.Enum):
@@ -79,7 +92,6 @@ class _Shape(NamedTuple):
     keyword_only: tuple[str, ...]
     kwargs: str | None
     binding: Binding
-    kind: Kind
     has_class_cell: bool
 
     @property
@@ -95,7 +107,6 @@ class _Template(NamedTuple):
 
 
 _templates: dict[_Shape, _Template] = {}
-_numbers: Final = itertools.count()
 _lock: Final = Lock()
 _planned: WeakKeyDictionary[object, CellType] = WeakKeyDictionary()
 _NEW_SESSION: Final = CellType(NEW)
@@ -103,55 +114,59 @@ _NOBODY: Final = type("Nobody", (), {})  # bound to it wrapt passes a call on; u
 _COPIED: Final = ("__module__", "__qualname__", "__doc__", "__annotations__") + ("__type_params__",) * (
     sys.version_info >= (3, 12)
 )
-_RETURNS: Final = {
-    Kind.PLAIN: "return {}",
-    # A plain def that is marked as a coroutine function saves a frame for each call; 3.11 cannot mark one.
-    Kind.COROUTINE: "return {}" if sys.version_info >= (3, 12) else "return await {}",
-    Kind.GENERATOR: "return (yield from {})",
-}
 
 
-def lane(function: object, kind: Kind, binding: Binding, wrapper: Any, *, is_planned: bool) -> FunctionType | None:  # noqa: ANN401 - a proxy
+def lane(function: object, binding: Binding, wrapper: Any) -> FunctionType | None:  # noqa: ANN401 - a proxy
     """Return the lane in front of ``function``, or None if it can have none.
 
     Args:
         function: The callable that is wrapped, without the static- or classmethod object around it.
-        kind: Its kind.
         binding: How it stands in its class, if it does.
         wrapper: The wrapt wrapper to ask.
-        is_planned: Whether to ask even when a session is given.
     """
-    if not IS_ON or not isinstance(function, FunctionType) or (shape := _shape(function, kind, binding)) is None:
+    if not IS_ON or not isinstance(function, FunctionType):
+        return None
+    # The helper of contextlib takes what its function takes.
+    declared = function.__dict__.get("__wrapped__") if is_context_helper(function) else function
+    if not isinstance(declared, FunctionType) or (shape := _shape(declared, binding)) is None:
         return None
     template = _templates.get(shape) or _compiled(shape)
     ask = wrapper if binding is Binding.FUNCTION else wrapper.__get__
     cells = {
-        "ask": CellType(ask(None, _NOBODY) if binding is Binding.INSTANCE else ask),
+        LANE_VARIABLE: CellType(ask(None, _NOBODY) if binding is Binding.INSTANCE else ask),
         "method": CellType(function),
         "new_session": _NEW_SESSION,
-        "planned": CellType(is_planned),
+        "planned": CellType(False),  # noqa: FBT003 - a cell's content
         # attrs mends the zero-argument super() of a class that it builds again through this cell
         **{
             name: cell
-            for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+            for name, cell in zip(declared.__code__.co_freevars, declared.__closure__ or (), strict=True)
             if name == "__class__"
         },
     }
-    made = FunctionType(
-        template.code.replace(co_name=function.__name__, co_qualname=function.__qualname__),
-        function.__globals__,
-        function.__name__,
-        function.__defaults__,
-        tuple(cells[template.names[name]] for name in template.code.co_freevars),
+    code = template.code.replace(
+        co_name=function.__name__,
+        co_qualname=function.__qualname__,
+        co_filename=declared.__code__.co_filename,
+        co_firstlineno=declared.__code__.co_firstlineno,
+        co_flags=template.code.co_flags | function.__code__.co_flags & _KIND_FLAGS,
     )
-    _dress(made, function, wrapper, binding)
-    _planned[made] = cells["planned"]
+    made = FunctionType(
+        code,
+        declared.__globals__,
+        function.__name__,
+        declared.__defaults__,
+        tuple(cells[template.names[name]] for name in code.co_freevars),
+    )
+    _dress(made, function, declared, wrapper, binding)
+    with _lock:
+        _planned[made] = cells["planned"]
     return made
 
 
 def is_lane(function: object) -> bool:
     """Say whether this is a lane: by its code, since decorators copy ``__dict__`` and with it our mark."""
-    return isinstance(function, FunctionType) and function.__code__.co_filename.startswith(LANE_FILE)
+    return isinstance(function, FunctionType) and LANE_VARIABLE in function.__code__.co_freevars
 
 
 def wrapper_behind(function: object) -> Any:  # noqa: ANN401 - wrapt's proxy
@@ -164,28 +179,30 @@ def ask_always(lanes: Iterable[object] | None = None) -> None:
 
     There is no way back: where a setting is taken back they stay right, and become as slow as wrapt alone.
     """
-    for one in list(_planned) if lanes is None else lanes:
+    if lanes is None:
+        with _lock:  # while another thread creates classes
+            lanes = list(_planned)
+    for one in lanes:
         if isinstance(one, FunctionType) and (cell := _planned.get(one)) is not None:
             cell.cell_contents = True
 
 
-def _dress(made: FunctionType, function: FunctionType, wrapper: object, binding: Binding) -> None:
+def _dress(made: FunctionType, function: FunctionType, declared: FunctionType, wrapper: object, binding: Binding) -> None:
     """Give the lane what people and tools look for on the function."""
-    made.__kwdefaults__ = function.__kwdefaults__
-    if "session" not in (function.__kwdefaults__ or ()):  # required in the method, injected by the wrapper
-        made.__kwdefaults__ = {**(function.__kwdefaults__ or {}), "session": NEW}
+    made.__kwdefaults__ = declared.__kwdefaults__
+    # Required in the method, or with a default that is no session (a framework's marker): what is omitted is injected.
+    if is_given((declared.__kwdefaults__ or {}).get("session", made)):
+        made.__kwdefaults__ = {**(declared.__kwdefaults__ or {}), "session": NEW}
     for name in _COPIED:
         setattr(made, name, getattr(function, name))
     made.__dict__.update({**function.__dict__, _WRAPPER: wrapper, "__wrapped__": function})
-    if sys.version_info >= (3, 12) and inspect.iscoroutinefunction(function):
-        inspect.markcoroutinefunction(made)
     if binding is Binding.OWNER:  # the bound method drops the owner, so the signature has to have it
         signature = inspect.signature(function)
         owner = inspect.Parameter(made.__code__.co_varnames[0], inspect.Parameter.POSITIONAL_ONLY)
         made.__dict__["__signature__"] = signature.replace(parameters=[owner, *signature.parameters.values()])
 
 
-def _shape(function: FunctionType, kind: Kind, binding: Binding) -> _Shape | None:
+def _shape(function: FunctionType, binding: Binding) -> _Shape | None:
     code = function.__code__
     end = code.co_argcount + code.co_kwonlyargcount
     rest = iter(code.co_varnames[end:])
@@ -196,18 +213,16 @@ def _shape(function: FunctionType, kind: Kind, binding: Binding) -> _Shape | Non
         keyword_only=code.co_varnames[code.co_argcount : end],
         kwargs=next(rest) if code.co_flags & inspect.CO_VARKEYWORDS else None,
         binding=binding,
-        kind=kind,
         has_class_cell="__class__" in code.co_freevars,
     )
-    own_kind = inspect.iscoroutinefunction(function), inspect.isgeneratorfunction(function)
-    is_its_own = kind in _RETURNS and own_kind == (kind is Kind.COROUTINE, kind is Kind.GENERATOR)
     has_first = bool(shape.positional) or binding in {Binding.FUNCTION, Binding.OWNER}
     is_text = all(name.isidentifier() and not keyword.iskeyword(name) for name in shape.parameters)
-    return shape if is_its_own and has_first and is_text and "session" in shape.keyword_only else None
+    return shape if has_first and is_text and "session" in shape.keyword_only else None
 
 
 def _compiled(shape: _Shape) -> _Template:
-    names = {name: _unused(name, shape) for name in ("ask", "method", "new_session", "planned", "owner")}
+    names = {name: _unused(name, shape) for name in ("method", "new_session", "planned", "owner")}
+    names["ask"] = LANE_VARIABLE
     taken = list(shape.positional)
     if shape.positional_only:
         taken.insert(shape.positional_only, "/")
@@ -221,27 +236,31 @@ def _compiled(shape: _Shape) -> _Template:
         taken = [names["owner"], *(() if shape.positional_only else "/"), *taken]
     everything = ", ".join([*shape.positional, *passed])
     rest = ", ".join([*shape.positional[1:], *passed])
-    asked = shape.binding.value.format(all=everything, first=(*shape.positional, "")[0], rest=rest, **names)
-    returns = _RETURNS[shape.kind]
-    called = returns.format(f"{names['method']}({everything})")
-    text = (
-        f"def bind({', '.join(names.values())}{', __class__' if shape.has_class_cell else ''}):\n"
-        f"    {'async ' if 'await' in returns else ''}def lane({', '.join(taken)}):\n"
-        f"        if session is None or session is {names['new_session']} or {names['planned']}:\n"
-        f"            {returns.format(asked)}\n"
-        f"        {called}\n" + ("        __class__\n" if shape.has_class_cell else "")
+    text = _TEXT.format(
+        variables=", ".join([*names.values(), *("__class__",) * shape.has_class_cell]),
+        taken=", ".join(taken),
+        asked=shape.binding.value.format(all=everything, first=(*shape.positional, "")[0], rest=rest, **names),
+        passed=everything,
+        closes_over="__class__" if shape.has_class_cell else "",
+        **names,
     )
-    filename = f"{LANE_FILE} {next(_numbers)}: {', '.join(taken)}>"
-    outer = compile(text, filename, "exec", dont_inherit=True).co_consts[0]
+    outer = compile(_in_one_line(ast.parse(text)), "<session_aware lane>", "exec", dont_inherit=True).co_consts[0]
     code = next(constant for constant in outer.co_consts if isinstance(constant, CodeType))
-    template = _Template(code, {chosen: name for name, chosen in names.items()} | {"__class__": "__class__"})
+    variables = {chosen: name for name, chosen in names.items() if name != "ask"}
+    template = _Template(code, {**variables, LANE_VARIABLE: LANE_VARIABLE, "__class__": "__class__"})
     with _lock:
         if len(_templates) >= _LIMIT:
-            for old in _templates.values():
-                linecache.cache.pop(old.code.co_filename, None)
             _templates.clear()
-        linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
         return _templates.setdefault(shape, template)
+
+
+def _in_one_line(tree: ast.Module) -> ast.Module:
+    """Take lines and columns out of a tree, so that the line of a method's ``def`` can stand for all of its lane."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.expr | ast.stmt | ast.arg | ast.keyword):
+            node.lineno = node.end_lineno = 1
+            node.col_offset = node.end_col_offset = -1
+    return tree
 
 
 def _unused(name: str, shape: _Shape) -> str:

@@ -20,10 +20,10 @@ from session_aware.exceptions import NestedSessionWarning
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["CURRENT", "LANE_FILE", "NO_MARKER", "Marker", "NoMarker", "warn"]
+__all__ = ["CURRENT", "LANE_VARIABLE", "NO_MARKER", "Marker", "NoMarker", "warn"]
 
-LANE_FILE: Final = "<session_aware lane"
-"""How the file name of a generated function starts."""
+LANE_VARIABLE: Final = "_session_aware_lane"
+"""A variable that the code of every generated function closes over, and no other code."""
 
 # No public call answers "is a loop running?" without raising, which would cost as much as a whole unit's begin.
 _running_loop: Final = asyncio._get_running_loop  # noqa: SLF001 - see above
@@ -133,4 +133,4 @@ def _frame_of_parent() -> FrameType | None:
 def _is_plumbing(frame: FrameType) -> bool:
     module = str(frame.f_globals.get("__name__"))
     plumbing = ("session_aware._", "wrapt", "contextlib", "asyncio", "tenacity", "sqlalchemy")
-    return module.startswith(plumbing) or frame.f_code.co_filename.startswith(LANE_FILE)
+    return module.startswith(plumbing) or LANE_VARIABLE in frame.f_code.co_freevars

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
+import difflib
 import functools
+import inspect
 import sys
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
@@ -13,6 +14,7 @@ from session_aware import _lane, _plan, _signature, _wrap
 from session_aware._factory import FACTORY_KEYWORDS, SOUGHT, check_factory, gives_factory_later
 from session_aware._lane import Binding
 from session_aware._policy import NO_POLICY, NO_SETTINGS, Propagation, SessionPolicy, merge
+from session_aware._sentinel import NEW
 from session_aware._signature import Kind
 from session_aware._wrap import BoundFunction
 from session_aware.exceptions import SessionParameterError
@@ -52,8 +54,9 @@ class SessionAwareService:
 
     Every callable of the class body with such a parameter is wrapped when the class statement ends: instance, class and
     static methods, ``async def``, generators and async generators, ``@contextmanager`` and ``@asynccontextmanager``
-    methods, callable objects, ``partialmethod``, ``singledispatchmethod``, decorated, abstract and private methods, and
-    those of plain mixins among the bases. Not ``__init__``, ``__new__`` and other construction hooks, nor nested classes.
+    methods, callable objects, ``partialmethod``, ``singledispatchmethod``, decorated, abstract and private methods. Not
+    ``__init__``, ``__new__`` and other construction hooks, nested classes, a required positional ``session``, or one that
+    is annotated with classes of other libraries only.
 
     A call that passes ``session=`` joins: the body runs in that session and nothing is begun, committed, rolled back or
     closed. A call that omits it (or passes ``None`` or ``NEW_SESSION``) owns: a new session is opened from the factory,
@@ -96,13 +99,16 @@ class SessionAwareService:
     __module__ = "session_aware"
     __slots__ = ()
 
-    # Without values: a dataclass would take them for the defaults of fields of these names.
-    session_factory: SessionFactory[Session] | None
-    async_session_factory: AsyncSessionFactory[AsyncSession] | None
-    read_session_factory: SessionFactory[Session] | None
-    async_read_session_factory: AsyncSessionFactory[AsyncSession] | None
-    __session_policy__: ClassVar[SessionPolicy] = SessionPolicy()
-    __session_decorated__: ClassVar[frozenset[object]] = frozenset()
+    if TYPE_CHECKING:  # attrs, msgspec, pydantic and typing.get_type_hints take what they see for fields
+        session_factory: SessionFactory[Session] | None
+        async_session_factory: AsyncSessionFactory[AsyncSession] | None
+        read_session_factory: SessionFactory[Session] | None
+        async_read_session_factory: AsyncSessionFactory[AsyncSession] | None
+        __session_policy__: ClassVar[SessionPolicy]
+        __session_decorated__: ClassVar[frozenset[object]]
+
+    __session_policy__ = SessionPolicy()
+    __session_decorated__ = frozenset()
 
     def __init_subclass__(
         cls,
@@ -118,7 +124,7 @@ class SessionAwareService:
         resolve_commit: bool | None = None,
         **kwargs: Any,  # noqa: ANN401 - other bases' keywords
     ) -> None:
-        super().__init_subclass__(**kwargs)
+        _pass_on(super().__init_subclass__, kwargs, cls)
         given = (session_factory, async_session_factory, read_session_factory, async_read_session_factory)
         _set_factories(cls, dict(zip(FACTORY_KEYWORDS, given, strict=True)))
         own = SessionPolicy(
@@ -133,13 +139,36 @@ class SessionAwareService:
             *(getattr(base, _wrap.DECORATED_ATTRIBUTE, ()) for base in cls.__bases__)
         )
         for name, value in list(vars(cls).items()):
+            _refuse_placeholder(cls, name, value)
             if (wrapped := _session_aware(cls, name, value)) is not value:
                 setattr(cls, name, wrapped)
-        _adopt_mixins(cls)
+        _look_at_plain_bases(cls)
         _check_decorated_statics(cls)
         if _plan.looks_at_given(cls.__session_policy__):
             values = [value for base in cls.__mro__ for value in vars(base).values()]
             _lane.ask_always(value.__func__ if isinstance(value, classmethod) else value for value in values)
+
+
+def _pass_on(init_subclass: Callable[..., None], keywords: dict[str, object], cls: type) -> None:
+    """Hand the keywords of a class statement that are not ours to the other bases.
+
+    Raises:
+        TypeError: None of them takes one.
+    """
+    try:
+        init_subclass(**keywords)
+    except TypeError as error:
+        is_of_object = "takes no keyword arguments" in str(error)  # which does not name the first that it is given
+        unknown = [name for name in keywords if is_of_object or f"unexpected keyword argument '{name}'" in str(error)]
+        if not unknown:
+            raise
+        ours = [name for name in inspect.signature(SessionAwareService.__init_subclass__).parameters if name != "kwargs"]
+        near = {name: found[0] for name in unknown if (found := difflib.get_close_matches(name, ours, n=1))}
+        name = next(iter(near or unknown))
+        write = f"Write '{near[name]}='." if near else f"The keywords of SessionAwareService are {', '.join(ours)}."
+        service = cls.__qualname__.rpartition("<locals>.")[2]
+        msg = f"{service}: no base of the class takes the keyword {name!r}. {write}"
+        raise TypeError(msg) from error
 
 
 def _set_factories(cls: type, keywords: dict[str, object]) -> None:
@@ -183,9 +212,8 @@ def _session_aware(cls: type[SessionAwareService], name: str, value: object) -> 
             is_function = value._self_instance is None and not value.is_of_class  # noqa: SLF001 - wrapt's way for subclasses
             return value._self_parent if is_function else value  # noqa: SLF001 - likewise
         case functools.partialmethod():
-            partial = copy.copy(value)
-            partial.func = cast("Callable[..., object]", _session_aware(cls, name, value.func))
-            return partial
+            inner = cast("Callable[..., object]", _session_aware(cls, name, value.func))
+            return value if inner is value.func else type(value)(inner, *value.args, **value.keywords)
         case staticmethod() | classmethod() | functools.singledispatchmethod():
             return _wrapped(cls, name, value, _signature.beneath(value))
         case _ if callable(value):
@@ -198,7 +226,12 @@ def _wrapped(cls: type[SessionAwareService], name: str, value: object, function:
     if (inner := _wrap.dispatcher_beneath(function)) is not None:
         _take_decorated(cls, value, inner)
         return value
-    if _signature.is_session_keyword_only(function) is False:
+    parameter = _signature.session_parameter(function)
+    if parameter is None or not _signature.is_of_sqlalchemy(function, parameter):
+        return value
+    if not parameter.is_keyword_only:
+        if parameter.is_required:  # Python itself sees to it that it is passed
+            return value
         raise SessionParameterError(_signature.complaint(function, f"{cls.__qualname__}.{name}"))
     declaration = _signature.read(function, name=f"{cls.__qualname__}.{name}")
     if declaration is None:
@@ -209,6 +242,68 @@ def _wrapped(cls: type[SessionAwareService], name: str, value: object, function:
     return _wrap.wrap(cast("Callable[..., object]", value), declaration, NO_SETTINGS, binding=binding)
 
 
+def _refuse_placeholder(cls: type, name: str, value: object) -> None:
+    """Refuse ``NEW_SESSION`` where no session ever takes its place.
+
+    Raises:
+        SessionParameterError: It is the default of a parameter of another name, or of a property or constructor.
+    """
+    place = f"{cls.__qualname__.rpartition('<locals>.')[2]}.{name}"
+    functions: tuple[object, ...]
+    if isinstance(value, property | functools.cached_property):
+        functions = (value.func,) if isinstance(value, functools.cached_property) else (value.fget, value.fset, value.fdel)
+        why, write = "it is a property, and nobody can pass a session to one", "Write a method"
+    elif name in CONSTRUCTION:
+        functions = (_signature.beneath(value),)
+        why = "the object outlives the call that makes it, and with it the session that it keeps"
+        write = "Take a session factory there, and the session in the methods"
+    else:
+        function = _signature.beneath(value)
+        other = next((parameter for parameter in _signature.placeholders(function) if parameter != "session"), None)
+        if other is not None:
+            raise SessionParameterError(_signature.complaint_of_other(function, other, place))
+        return
+    for function in functions:
+        if next(_signature.placeholders(function), None) is not None:
+            msg = f"{place}: nothing takes the place of NEW_SESSION here: {why}. {write}.{_signature.where(function)}"
+            raise SessionParameterError(msg)
+
+
+def _look_at_plain_bases(cls: type[SessionAwareService]) -> None:
+    """Take @auto_session_func over from bases that are no services, and refuse what nothing reaches there.
+
+    Raises:
+        SessionParameterError: A method with ``session=NEW_SESSION`` would run with the placeholder.
+    """
+    plain = [base for base in cls.__mro__[:-1] if not issubclass(base, SessionAwareService)]
+    for name in {name for base in plain for name in vars(base)} - CONSTRUCTION:
+        definer, value = next((base, vars(base)[name]) for base in cls.__mro__ if name in vars(base))
+        if definer not in plain or getattr(value, "__isabstractmethod__", False):  # what implements it is what is called
+            continue
+        function = _signature.beneath(value)
+        inner = _wrap.dispatcher_of(value)
+        if inner is None and isinstance(function, FunctionType):
+            inner = _wrap.dispatcher_beneath(function)
+        if inner is not None:
+            _take_decorated(cls, value, inner)
+        elif _has_placeholder(function):
+            write = f"Write 'class {definer.__name__}(SessionAwareService)'"
+            if _signature.is_protocol(definer):
+                write = "A protocol cannot be one: write '@auto_session_func' above the method"
+            msg = (
+                f"{cls.__qualname__.rpartition('<locals>.')[2]}.{name}: it comes from {definer.__name__}, which is no "
+                f"SessionAwareService, so nothing takes the place of its NEW_SESSION. {write}.{_signature.where(function)}"
+            )
+            raise SessionParameterError(msg)
+
+
+def _has_placeholder(function: object) -> bool:
+    if isinstance(function, FunctionType) or not callable(function):
+        return "session" in _signature.placeholders(function)
+    parameter = None if isinstance(function, type) else _signature.session_parameter(function)
+    return parameter is not None and parameter.default is NEW
+
+
 def _take_decorated(cls: type[SessionAwareService], value: object, inner: _wrap.Dispatcher) -> None:
     """Let a method be found that calls @auto_session_func through another decorator: by the object that it is passed."""
     if inner.binding is Binding.FUNCTION and not isinstance(value, staticmethod):
@@ -216,7 +311,7 @@ def _take_decorated(cls: type[SessionAwareService], value: object, inner: _wrap.
 
 
 def _check_decorated_statics(cls: type[SessionAwareService]) -> None:
-    """Refuse a static method that calls @auto_session_func through another decorator, and so never learns of its class.
+    """Refuse a static method that reaches @auto_session_func without its class: beneath a decorator, or of a plain base.
 
     It does well with a factory of its own or of ``configure``, where the class says no more than it does itself; so does a
     free function. What is set on the class later is not seen.
@@ -224,10 +319,11 @@ def _check_decorated_statics(cls: type[SessionAwareService]) -> None:
     Raises:
         SessionParameterError: What the class says would be ignored.
     """
-    for name, value in {name: value for base in reversed(cls.__mro__) for name, value in vars(base).items()}.items():
-        if not isinstance(value, staticmethod) or _wrap.dispatcher_of(value) is not None:
+    reached = {name: (base, value) for base in reversed(cls.__mro__) for name, value in vars(base).items()}
+    for name, (definer, value) in reached.items():
+        if not isinstance(value, staticmethod):
             continue
-        inner = _wrap.dispatcher_beneath(value.__func__)
+        inner = _wrap.dispatcher_of(value) or _wrap.dispatcher_beneath(value.__func__)
         if inner is None or inner.binding is not Binding.FUNCTION or "." not in inner.declaration.name:
             continue
         own, kind = inner.settings.policy, inner.declaration.kind
@@ -240,10 +336,16 @@ def _check_decorated_statics(cls: type[SessionAwareService]) -> None:
             ignored = next((keyword for keyword, it in named if it is not None and not gives_factory_later(it)), None)
         if ignored is not None:
             service = cls.__qualname__.rpartition("<locals>.")[2]
+            what, write = (
+                "with another decorator above @auto_session_func",
+                ("@auto_session_func above that decorator, directly beneath @staticmethod"),
+            )
+            if _wrap.dispatcher_of(value) is not None:
+                what = f"of {definer.__name__}, which is no SessionAwareService"
+                write = f"'class {definer.__name__}(SessionAwareService)'"
             msg = (
-                f"{service}.{name}: it is a static method with another decorator above @auto_session_func, so a call cannot "
-                f"know that it came through {service}, whose {ignored} would be ignored. Write @auto_session_func above "
-                "that decorator, directly beneath @staticmethod."
+                f"{service}.{name}: it is a static method {what}, so a call cannot know that it came through {service}, "
+                f"whose {ignored} would be ignored. Write {write}."
             )
             raise SessionParameterError(msg)
 
@@ -262,51 +364,3 @@ def _effective(policy: SessionPolicy, kind: Kind) -> SessionPolicy:
 def _is_bound(value: object) -> bool:
     """Say whether Python binds it to an object; a partial only from 3.14 on, of which 3.13 warns."""
     return hasattr(value, "__get__") and not (isinstance(value, functools.partial) and sys.version_info < (3, 14))
-
-
-class _Inherited:
-    """A mixin's method as the service class inherits it, so that patches, ``super()`` and diamonds stay as they are."""
-
-    def __init__(self, adopter: type, name: str, function: Callable[..., object]) -> None:
-        functools.update_wrapper(self, function)
-        self._adopter = adopter
-        self._name = name
-
-    def __get__(self, instance: object, owner: type) -> object:
-        target = owner if instance is None else instance
-        # The class is one known at run time only, which super() takes and these two checkers do not.
-        start = super(self._adopter, target)  # pyrefly: ignore[invalid-argument]  # ty: ignore[invalid-super-argument]
-        found: object = getattr(start, self._name)
-        return found.__wrapped__ if isinstance(found, BoundFunction) else found  # our wrapper has applied the policy already
-
-    def __call__(self, *_args: object) -> None:
-        """Stand in for ``callable()``: wrapt binds before it calls."""
-
-
-def _adopt_mixins(cls: type[SessionAwareService]) -> None:
-    """Make the session-aware methods of bases that are no services work like the class's own."""
-    names = {name for base in cls.__mro__ if not issubclass(base, SessionAwareService) for name in vars(base)}
-    for name in names - CONSTRUCTION:
-        definer, value = next((base, vars(base)[name]) for base in cls.__mro__ if name in vars(base))
-        if definer is object or issubclass(definer, SessionAwareService):
-            continue
-        if getattr(value, "__isabstractmethod__", False):  # its implementation, here or in another base, is what is called
-            continue
-        if isinstance(value, functools.partialmethod):
-            setattr(cls, name, _session_aware(cls, name, value))
-            continue
-        function = _signature.beneath(value)
-        if (dispatcher := _wrap.dispatcher_of(value)) is not None:  # by @auto_session_func, whose policy holds
-            if dispatcher.binding is Binding.FUNCTION:
-                inherited, bound = _Inherited(cls, name, _wrap.unwrapped(value)), _wrap.binding_of(value, Binding.INSTANCE)
-                setattr(cls, name, _wrap.wrap(inherited, dispatcher.declaration, dispatcher.settings, binding=bound))
-            continue
-        if isinstance(function, type) or not callable(function):
-            continue
-        if (inner := _wrap.dispatcher_beneath(function)) is not None:
-            _take_decorated(cls, value, inner)
-            continue
-        if (declaration := _signature.read(function, name=f"{cls.__qualname__}.{name}")) is not None:
-            inherited = _Inherited(cls, name, function)
-            binding = _wrap.binding_of(value, Binding.INSTANCE) if _is_bound(value) else Binding.OWNER
-            setattr(cls, name, _wrap.wrap(inherited, declaration, NO_SETTINGS, binding=binding))

@@ -8,16 +8,45 @@ import inspect
 import sys
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from types import FunctionType, MethodType
-from typing import TYPE_CHECKING, Final, TypeGuard, cast
+from types import FunctionType, MethodType, NoneType, UnionType
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    ForwardRef,
+    NewType,
+    TypeGuard,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+)
 
+from session_aware._sentinel import NEW
 from session_aware.exceptions import SessionParameterError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Iterator
     from types import CodeType
 
-__all__ = ["Declaration", "Kind", "beneath", "complaint", "is_session_keyword_only", "layers", "read"]
+__all__ = [
+    "Declaration",
+    "Kind",
+    "Parameter",
+    "beneath",
+    "complaint",
+    "complaint_of_other",
+    "is_context_helper",
+    "is_of_sqlalchemy",
+    "is_protocol",
+    "layers",
+    "placeholders",
+    "read",
+    "session_parameter",
+    "where",
+]
 
 
 class Kind(enum.Enum):
@@ -52,6 +81,13 @@ def _codes_of_contextlib() -> dict[CodeType, Kind]:
 
 
 _CONTEXT_CODES: Final = _codes_of_contextlib()
+
+
+def is_context_helper(function: FunctionType) -> bool:
+    """Say whether this is what ``@contextmanager`` or ``@asynccontextmanager`` returned."""
+    return function.__code__ in _CONTEXT_CODES
+
+
 _KINDS: Final = {
     inspect.CO_COROUTINE: Kind.COROUTINE,
     inspect.CO_GENERATOR: Kind.GENERATOR,
@@ -67,12 +103,27 @@ class Declaration:
     Attributes:
         name: Qualified name, ``Accounts.rename``, without the ``<locals>`` of tests.
         kind: What a call returns.
+        function_name: Its ``__name__`` and ``__qualname__``.
         is_commit: The default of the ``is_commit`` parameter, or None if it declares none.
     """
 
     name: str
     kind: Kind
+    function_name: tuple[str, str]
     is_commit: bool | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parameter:
+    """How a callable declares ``session``: what is not written is ``inspect.Parameter.empty``."""
+
+    is_keyword_only: bool
+    annotation: object
+    default: object
+
+    @property
+    def is_required(self) -> bool:
+        return self.default is inspect.Parameter.empty
 
 
 def read(function: Callable[..., object], *, name: str | None = None) -> Declaration | None:
@@ -85,14 +136,16 @@ def read(function: Callable[..., object], *, name: str | None = None) -> Declara
     Raises:
         SessionParameterError: The annotation names a session of the other kind (``async def`` with ``Session``).
     """
-    if not is_session_keyword_only(function) or not (_is_plain(function) or _takes_session(function)):
+    parameter = session_parameter(function)
+    if parameter is None or not parameter.is_keyword_only or not (_is_plain(function) or _takes_session(function)):
         return None
     kind = _kind(function)
-    annotation, is_commit = _read_plain(function) if _is_plain(function) else _read_signature(function)
-    qualified = (getattr(function, "__qualname__", None) or name or type(function).__qualname__).rpartition("<locals>.")[2]
+    full_name = getattr(function, "__qualname__", None) or name or type(function).__qualname__
+    qualified = full_name.rpartition("<locals>.")[2]
     if not getattr(function, "__isabstractmethod__", False):  # an abstract stream is a def that returns an AsyncIterator
-        _check_annotation(function, kind, annotation, qualified)
-    return Declaration(name=qualified, kind=kind, is_commit=is_commit)
+        _check_kind(function, kind, parameter, qualified)
+    function_name = getattr(function, "__name__", None) or full_name.rpartition(".")[2], full_name
+    return Declaration(name=qualified, kind=kind, function_name=function_name, is_commit=_is_commit(function))
 
 
 def _is_plain(function: object) -> TypeGuard[FunctionType]:
@@ -100,37 +153,57 @@ def _is_plain(function: object) -> TypeGuard[FunctionType]:
     return type(function) is FunctionType and not function.__dict__
 
 
-def _read_plain(function: FunctionType) -> tuple[object, bool | None]:
-    """Return the annotation of ``session``, and the default of ``is_commit`` if that is declared."""
-    code = function.__code__
-    declares = "is_commit" in code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-    default = (function.__kwdefaults__ or {}).get("is_commit") is not False
-    return function.__annotations__.get("session"), default if declares else None
-
-
-def _read_signature(function: Callable[..., object]) -> tuple[object, bool | None]:
-    parameters = inspect.signature(function).parameters
-    is_commit = parameters.get("is_commit")
-    if is_commit is None or is_commit.kind is not is_commit.KEYWORD_ONLY:
-        return parameters["session"].annotation, None
-    return parameters["session"].annotation, is_commit.default is not False
-
-
-def is_session_keyword_only(function: Callable[..., object]) -> bool | None:
-    """Say how ``session`` is declared: True for keyword-only, False for positional, None for not at all."""
+def session_parameter(function: Callable[..., object]) -> Parameter | None:
+    """Return the parameter ``session`` of a callable, whatever session that is; None if it declares none."""
     if _is_plain(function):
         code = function.__code__
-        positional = code.co_argcount
-        if "session" in code.co_varnames[:positional]:
-            return False
-        return True if "session" in code.co_varnames[positional : positional + code.co_kwonlyargcount] else None
+        end = code.co_argcount + code.co_kwonlyargcount
+        if "session" not in code.co_varnames[:end]:
+            return None
+        is_keyword_only = "session" not in code.co_varnames[: code.co_argcount]
+        default: object = inspect.Parameter.empty
+        if is_keyword_only:
+            default = (function.__kwdefaults__ or {}).get("session", default)
+        elif (place := code.co_varnames.index("session") - code.co_argcount) >= -len(function.__defaults__ or ()):
+            default = (function.__defaults__ or ())[place]
+        return Parameter(is_keyword_only, function.__annotations__.get("session", inspect.Parameter.empty), default)
     try:
-        parameter = inspect.signature(function).parameters.get("session")
+        found = inspect.signature(function).parameters.get("session")
     except (TypeError, ValueError):  # builtins and objects with a broken __signature__ declare nothing
         return None
-    if parameter is None or parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
+    if found is None or found.kind in {found.VAR_POSITIONAL, found.VAR_KEYWORD}:
         return None
-    return parameter.kind is parameter.KEYWORD_ONLY
+    return Parameter(found.kind is found.KEYWORD_ONLY, found.annotation, found.default)
+
+
+def _is_commit(function: Callable[..., object]) -> bool | None:
+    """Return the default of ``is_commit``, or None if that is not declared by keyword only."""
+    if _is_plain(function):
+        code = function.__code__
+        declares = "is_commit" in code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+        return (function.__kwdefaults__ or {}).get("is_commit") is not False if declares else None
+    found = inspect.signature(function).parameters.get("is_commit")
+    return found.default is not False if found is not None and found.kind is found.KEYWORD_ONLY else None
+
+
+def is_of_sqlalchemy(function: Callable[..., object], parameter: Parameter) -> bool:
+    """Tell ``session`` from one of another library: its annotation names classes, and none of them is SQLAlchemy's."""
+    if parameter.default is NEW:
+        return True
+    named = _named_classes(function, parameter.annotation)
+    return not named or any(issubclass(cls, _session_classes(is_async=None)) for cls in named)
+
+
+def placeholders(function: object) -> Iterator[str]:
+    """Yield the parameters of a function, and of what it wraps, that have ``NEW_SESSION`` for their default."""
+    if not isinstance(function, FunctionType):
+        return
+    for layer in layers(function):
+        if not isinstance(layer, FunctionType):
+            continue
+        positional, defaults = layer.__code__.co_varnames[: layer.__code__.co_argcount], layer.__defaults__ or ()
+        by_name = {**dict(zip(reversed(positional), reversed(defaults), strict=False)), **(layer.__kwdefaults__ or {})}
+        yield from (name for name, default in by_name.items() if default is NEW)
 
 
 def complaint(function: Callable[..., object], name: str | None = None) -> str:
@@ -138,26 +211,40 @@ def complaint(function: Callable[..., object], name: str | None = None) -> str:
     name = str(name or getattr(function, "__qualname__", type(function).__qualname__)).rpartition("<locals>.")[2]
     short = name.rpartition(".")[2]
     first = "self, ..." if "." in name else "..."
-    write = f"Write 'def {short}({first}, *, session: Session = NEW_SESSION)'.{_where(function)}"
-    match is_session_keyword_only(function):
-        case False:
-            why = "A positional session collides with ordinary arguments."
-            return f"{name}: parameter 'session' must be keyword-only. {why} {write}"
-        case None:
-            return f"{name}: there is no parameter 'session', so the caller could not pass one. {write}"
-        case _:
-            return (
-                f"{name}: 'session' is declared by the function that its decorator wraps, but the decorator takes none, so "
-                f"it cannot be passed on. Let the decorator accept **kwargs.{_where(function)}"
-            )
+    write = f"Write 'def {short}({first}, *, session: Session = NEW_SESSION)'.{where(function)}"
+    parameter = session_parameter(function)
+    if parameter is None:
+        return f"{name}: there is no parameter 'session', so the caller could not pass one. {write}"
+    if not is_of_sqlalchemy(function, parameter):
+        spelled = _spelled(parameter.annotation)
+        return f"{name}: parameter 'session' is annotated {spelled}, which is no session of SQLAlchemy. {write}"
+    if not parameter.is_keyword_only:
+        why = "A positional session collides with ordinary arguments."
+        return f"{name}: parameter 'session' must be keyword-only. {why} {write}"
+    return (
+        f"{name}: 'session' is declared by the function that its decorator wraps, but the decorator takes none, so "
+        f"it cannot be passed on. Let the decorator accept **kwargs.{where(function, is_outermost=True)}"
+    )
 
 
-def _where(function: object) -> str:
-    """Say in which file and line a callable stands, as the last sentence of a message; empty if it has no source."""
-    for layer in layers(function):
-        if type(layer) is FunctionType:
-            return f" It stands in {layer.__code__.co_filename}, line {layer.__code__.co_firstlineno}."
-    return ""
+def complaint_of_other(function: object, parameter: str, name: str) -> str:
+    """Say that ``NEW_SESSION`` is the default of a parameter of another name than ``session``."""
+    return (
+        f"{name}: NEW_SESSION is the default of the parameter {parameter!r}, but only one called 'session' is given a "
+        f"session. Write '*, session: Session = NEW_SESSION'.{where(function)}"
+    )
+
+
+def where(function: object, *, is_outermost: bool = False) -> str:
+    """Say in which file and line a callable stands, as the last sentence of a message; empty if it has no source.
+
+    Args:
+        function: Any callable.
+        is_outermost: Whether its decorator is meant, and not what that wraps.
+    """
+    found = [layer.__code__ for layer in layers(function) if isinstance(layer, FunctionType)]
+    code = None if not found else found[0] if is_outermost else found[-1]
+    return "" if code is None else f" It stands in {code.co_filename}, line {code.co_firstlineno}."
 
 
 def _takes_session(function: Callable[..., object]) -> bool:
@@ -217,23 +304,90 @@ def _kind(function: object) -> Kind:
     return Kind.PLAIN
 
 
-def _check_annotation(function: object, kind: Kind, annotation: object, name: str) -> None:
-    """Refuse a session of the other kind. Unresolvable annotations pass: the factory's result is checked at the call."""
-    if isinstance(annotation, str):
-        namespace = next((f.__globals__ for f in layers(function) if isinstance(f, FunctionType)), {})
-        annotation = namespace.get(annotation)
-    asyncio_module = sys.modules.get("sqlalchemy.ext.asyncio")
-    orm_module = sys.modules.get("sqlalchemy.orm")
-    if not isinstance(annotation, type) or asyncio_module is None or orm_module is None:
+def _check_kind(function: Callable[..., object], kind: Kind, parameter: Parameter, name: str) -> None:
+    """Refuse a session of the other kind. What is not clear passes: the factory's result is checked at the call."""
+    named = _named_classes(function, parameter.annotation) or ()
+    sessions = [cls for cls in named if issubclass(cls, _session_classes(is_async=None))]
+    if not sessions or not all(issubclass(cls, _session_classes(is_async=not kind.is_async)) for cls in sessions):
         return
-    if kind.is_async and issubclass(annotation, orm_module.Session):
-        found, wanted, write = "Session", "AsyncSession", "'session: AsyncSession = NEW_SESSION'"
-    elif not kind.is_async and issubclass(annotation, asyncio_module.AsyncSession):
-        found, wanted, write = "AsyncSession", "Session", "'async def', or 'session: Session = NEW_SESSION' in a plain 'def'"
-    else:
-        return
+    found, wanted = ("Session", "AsyncSession") if kind.is_async else ("AsyncSession", "Session")
+    write = f"'session: {wanted} = NEW_SESSION'"
+    if not kind.is_async:
+        write = f"'async def', or {write} in a plain 'def'"
     msg = (
         f"{name}: parameter 'session' is annotated {found}, but {kind.value} callables are given a session from the "
-        f"{'async_' if kind.is_async else ''}session_factory, which makes {wanted}. Write {write}.{_where(function)}"
+        f"{'async_' if kind.is_async else ''}session_factory, which makes {wanted}. Write {write}.{where(function)}"
     )
     raise SessionParameterError(msg)
+
+
+def _session_classes(*, is_async: bool | None) -> tuple[type, ...]:
+    """Return SQLAlchemy's session classes that were imported, of one kind or of both."""
+    found: list[type] = []
+    if is_async is not True and (orm := sys.modules.get("sqlalchemy.orm")) is not None:
+        found += [orm.Session, orm.scoped_session]
+    if is_async is not False and (asynchronous := sys.modules.get("sqlalchemy.ext.asyncio")) is not None:
+        found += [asynchronous.AsyncSession, asynchronous.async_scoped_session]
+    return tuple(found)
+
+
+def _named_classes(function: Callable[..., object], annotation: object) -> list[type] | None:
+    """Return the classes that an annotation names, without ``None``; None where a part of it says nothing.
+
+    That is what cannot be resolved (yet), ``Any``, ``object``, a protocol, or no annotation at all.
+    """
+    if annotation is inspect.Parameter.empty:
+        return None
+    namespace = next((f.__globals__ for f in layers(function) if isinstance(f, FunctionType)), {})
+    try:
+        parts = list(_parts(annotation, namespace))
+    except Exception:  # noqa: BLE001 - an annotation is code, which may fail in any way
+        return None
+    classes = [part for part in parts if isinstance(part, type) and part not in {Any, object} and not is_protocol(part)]
+    return classes if len(classes) == len(parts) else None
+
+
+def _parts(annotation: object, namespace: dict[str, Any]) -> Iterator[object]:
+    """Yield what an annotation consists of: classes, and whatever else it may be; raise where a name is not resolved."""
+    inner = _inner(annotation, namespace)
+    if inner is None:
+        yield get_origin(annotation) or annotation
+        return
+    for part in inner:
+        yield from _parts(part, namespace)
+
+
+def _inner(annotation: object, namespace: dict[str, Any]) -> tuple[object, ...] | None:
+    """Take a union, ``Annotated``, an alias, a type variable or a text apart; None if there is nothing to take apart."""
+    inner: tuple[object, ...] | None = None
+    match annotation:
+        case None:
+            inner = ()
+        case str() if annotation in namespace:
+            inner = (namespace[annotation],)
+        case str():
+            inner = (eval(annotation, namespace),)  # noqa: S307 - the author's own code
+        case ForwardRef():
+            inner = (annotation.__forward_arg__,)
+        case TypeVar():
+            inner = annotation.__constraints__ or (annotation.__bound__ or Any,)
+        case NewType():
+            inner = (annotation.__supertype__,)
+        case _ if get_origin(annotation) is Annotated:
+            inner = get_args(annotation)[:1]
+        case _ if get_origin(annotation) in {Union, UnionType}:
+            inner = tuple(None if part is NoneType else part for part in get_args(annotation))
+        case _ if type(annotation).__name__ == "TypeAliasType":  # of typing since Python 3.12, or of typing_extensions
+            inner = (cast("Any", annotation).__value__,)
+        case _:
+            pass
+    return inner
+
+
+def is_protocol(cls: type) -> bool:
+    """Say whether this is a protocol, and not a class that derives from one."""
+    return bool(vars(cls).get("_is_protocol"))
+
+
+def _spelled(annotation: object) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)

@@ -105,14 +105,21 @@ def generate(
 ) -> Generator[object, object, object]:
     """Run a generator as one unit, from its first ``next`` to its end; between items nothing of it is current."""
     unit = request.new_unit(request, source)
+    stretches = None
     try:
         session = acquire(request, source)
         unit.begin(session, session)
         items = function(*args, **{**kwargs, "session": session})
         if not isinstance(items, Generator):
             refuse_other_result(items, "a generator", request.name)
-        result: object = yield from _Stretches(items, unit.marker)
+        stretches = _Stretches(items, unit.marker)
+        result = yield from stretches
         end(unit, None)
+    except GeneratorExit as closing:
+        unit.abort(closing)
+        if stretches is None or not stretches.has_returned:
+            raise
+        result = stretches.returned  # what close() returns since Python 3.13
     except BaseException as error:
         unit.abort(error)
         raise
@@ -122,11 +129,13 @@ def generate(
 class _Stretches:
     """A generator whose body runs under the unit's marker; ``yield from`` passes send, throw and close through."""
 
-    __slots__ = ("_items", "_marker")
+    __slots__ = ("_items", "_marker", "has_returned", "returned")
 
     def __init__(self, items: Generator[object, object, object], marker: Marker | NoMarker) -> None:
         self._items = items
         self._marker = marker
+        self.has_returned = False
+        self.returned: object = None
 
     def __iter__(self) -> Generator[object, object, object]:
         return cast("Generator[object, object, object]", self)  # all of the protocol that yield from asks for
@@ -145,7 +154,15 @@ class _Stretches:
 
     def close(self) -> None:
         with self._marker:
-            self._items.close()
+            try:
+                self._items.throw(GeneratorExit())
+            except StopIteration as stopped:  # the body took it for a reason to return
+                self.has_returned, self.returned = True, stopped.value
+            except GeneratorExit:
+                pass
+            else:
+                msg = "generator ignored GeneratorExit"
+                raise RuntimeError(msg)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 from functools import singledispatchmethod
 from importlib import import_module
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import wrapt
@@ -67,13 +68,14 @@ _NOT_DECIDED: Final = (None, None, Request(JOIN, UNITS[JOIN], "", NO_POLICY, com
 class Dispatcher:
     """What wrapt calls instead of the callable: look the policy and the factory up, plan, hand over to the driver."""
 
-    __slots__ = ("_decided", "_is_async", "binding", "declaration", "settings")
+    __slots__ = ("_decided", "_is_async", "_is_named", "binding", "declaration", "settings")
 
     def __init__(self, declaration: Declaration, settings: Settings, binding: Binding) -> None:
         self.binding = binding
         self.declaration = declaration
         self.settings = settings
         self._is_async = declaration.kind.is_async
+        self._is_named = declaration.kind in {Kind.COROUTINE, Kind.GENERATOR, Kind.ASYNC_GENERATOR}
         # Without a session and with one: the policies of the class and of ``configure``, and what they make of a call.
         self._decided: list[tuple[SessionPolicy | None, SessionPolicy | None, Request, Driver | None]] = [_NOT_DECIDED] * 2
 
@@ -104,7 +106,10 @@ class Dispatcher:
         if self.declaration.is_commit is not None and "is_commit" in kwargs:
             commits = request.policy.read_only is not True and bool(kwargs["is_commit"])
             request = dataclasses.replace(request, commits=commits)
-        return driver(request, source, wrapped, args, kwargs)
+        made: Any = driver(request, source, wrapped, args, kwargs)
+        if self._is_named:  # in task dumps, and where it is never awaited, for what the caller called
+            made.__name__, made.__qualname__ = self.declaration.function_name
+        return made
 
     def _is_method_of(self, first: object) -> bool:
         decorated = getattr(first if isinstance(first, type) else type(first), DECORATED_ATTRIBUTE, None)
@@ -155,7 +160,7 @@ class _BoundToClass(BoundFunction):
     __slots__ = ()
     is_of_class = True
 
-    def __call__(self, *args: object, **kwargs: object) -> object:
+    def __call__(self, /, *args: object, **kwargs: object) -> object:
         return self._self_wrapper(self.__wrapped__, self._self_owner, args, kwargs)
 
 
@@ -163,6 +168,11 @@ class SessionFunction(_FunctionWrapper):
     """A session-aware callable: function, class attribute, static or class method."""
 
     __bound_function_wrapper__ = BoundFunction
+
+    def __get__(self, instance: object, owner: type | None = None) -> object:
+        if type(self.__wrapped__) is not FunctionType:
+            return super().__get__(instance, owner)
+        return self if instance is None else MethodType(self, instance)  # as a function does
 
     def __copy__(self) -> object:
         return self
@@ -192,10 +202,11 @@ def wrap(
     if _plan.looks_at_given(settings.policy):
         return wrapper
     inner = function.__func__ if isinstance(function, staticmethod | classmethod) else function
-    is_planned = _plan.looks_at_given(_configuration.settings.policy)
-    lane = _lane.lane(inner, declaration.kind, binding, wrapper, is_planned=is_planned)
+    lane = _lane.lane(inner, binding, wrapper)
     if lane is None:
         return wrapper
+    if _plan.looks_at_given(_configuration.settings.policy):  # asked now: configure() has told the lanes that were made
+        _lane.ask_always([lane])
     placed = OwnerMethod(lane) if binding is Binding.OWNER else classmethod(lane) if binding is Binding.CLASS else lane
     return cast("Callable[..., object]", placed)
 

@@ -244,14 +244,14 @@ def test_nested_class_is_left_as_it_is(sqlite: SyncDatabase) -> None:
 
 def test_construction_is_left_as_it_is(sqlite: SyncDatabase) -> None:
     class Here(Accounts, session_factory=sqlite.maker):
-        def __new__(cls, *, session: Any = NEW_SESSION) -> Any:
-            assert session is NEW
+        def __new__(cls, *, session: Any = None) -> Any:
+            assert session is None
             return super().__new__(cls)
 
-        def __init__(self, *, session: Any = NEW_SESSION) -> None:
+        def __init__(self, *, session: Any = None) -> None:
             self.session = session
 
-    assert Here().session is NEW
+    assert Here().session is None
 
 
 def test_callable_service_is_session_aware(sqlite: SyncDatabase) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 maker = sessionmaker(create_engine("sqlite:///shop.sqlite"))
 
 
-class Mixin:
+class Mixin(SessionAwareService):
     def mixed(self, *, session: Session = NEW_SESSION) -> int:
         return 1
 

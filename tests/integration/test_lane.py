@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import bdb
 import contextlib
 import copy
@@ -24,6 +25,7 @@ from unittest import mock
 import attrs
 import pytest
 from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from session_aware import (
@@ -38,15 +40,16 @@ from session_aware import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncGenerator, Generator, Iterator
 
 engine = create_engine("sqlite://")
 maker = sessionmaker(engine)
+async_maker = async_sessionmaker(create_async_engine("sqlite+aiosqlite://"))  # never connected
 GIVEN = Session()
 has_lane = pytest.mark.skipif(not _lane.IS_ON, reason="the lane is switched off by SESSION_AWARE_LANE=off")
 
 
-class Words(SessionAwareService, session_factory=maker):
+class Words(SessionAwareService, session_factory=maker, async_session_factory=async_maker):
     def say(self, first: str, second: str = "b", *, session: Session = NEW_SESSION, end: str = ".") -> str:
         assert isinstance(session, Session)
         return first + second + end
@@ -61,6 +64,17 @@ class Words(SessionAwareService, session_factory=maker):
 
     async def later(self, first: str, *, session: Any = NEW_SESSION) -> str:
         return first
+
+    async def astream(self, count: int, *, session: Any = NEW_SESSION) -> AsyncGenerator[int]:
+        yield count
+
+    @contextlib.contextmanager
+    def held(self, first: str, *, session: Session = NEW_SESSION) -> Iterator[str]:
+        yield first
+
+    @contextlib.asynccontextmanager
+    async def aheld(self, first: str, *, session: Any = NEW_SESSION) -> AsyncGenerator[str]:
+        yield first
 
     def stream(self, count: int, *, session: Session = NEW_SESSION) -> Iterator[int]:
         yield from range(count)
@@ -77,7 +91,9 @@ class Words(SessionAwareService, session_factory=maker):
 
 
 @has_lane
-@pytest.mark.parametrize("name", ["say", "of_class", "of_nobody", "later", "stream", "required", "fails"])
+@pytest.mark.parametrize(
+    "name", ["say", "of_class", "of_nobody", "later", "stream", "astream", "held", "aheld", "required", "fails"]
+)
 def test_plain_functions_have_a_lane(name: str) -> None:
     value = vars(Words)[name]
     assert _lane.is_lane(getattr(value, "__func__", value))
@@ -130,6 +146,23 @@ def test_required_session_is_injected_and_stays_required_in_the_signature() -> N
     assert inspect.signature(Words.required).parameters["session"].default is inspect.Parameter.empty
 
 
+@has_lane
+@pytest.mark.parametrize("session", [{}, {"session": GIVEN}, {"session": None}])
+@pytest.mark.parametrize("name", ["later", "stream", "astream", "held", "aheld"])
+def test_wrong_arguments_are_found_before_a_session_is_opened(name: str, session: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=rf"^Words\.{name}\(\) missing 1 required positional argument: '(first|count)'$"):
+        getattr(Words(), name)(**session)
+
+
+def test_coroutines_and_generators_are_named_for_their_methods() -> None:
+    words = Words()
+    for given in ({}, {"session": GIVEN}):
+        made: list[Any] = [words.later("a", **given), words.stream(1, **given), words.astream(1, **given)]
+        assert [one.__qualname__ for one in made] == ["Words.later", "Words.stream", "Words.astream"]
+        assert [one.__name__ for one in made] == ["later", "stream", "astream"]
+        made[0].close()
+
+
 @pytest.mark.parametrize("session", [{}, {"session": GIVEN}, {"session": None}])
 def test_wrong_arguments_name_the_method(session: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match=r"^Words\.say\(\) missing 1 required positional argument: 'first'$"):
@@ -139,7 +172,7 @@ def test_wrong_arguments_name_the_method(session: dict[str, Any]) -> None:
 
 
 @has_lane
-def test_traceback_has_one_frame_of_ours_and_shows_its_line() -> None:
+def test_traceback_has_one_frame_of_ours_and_shows_the_line_of_the_method() -> None:
     class Fresh(SessionAwareService):  # its lane has not been told to ask always by a configure() of another test
         def fails(self, *, session: Session = NEW_SESSION) -> None:
             raise LookupError
@@ -148,16 +181,20 @@ def test_traceback_has_one_frame_of_ours_and_shows_its_line() -> None:
         Fresh().fails(session=GIVEN)
     frames = traceback.extract_tb(caught.tb)
     assert [frame.name for frame in frames[1:]] == ["fails", "fails"]
-    assert frames[1].line == "return method(self, session=session)"
-    assert frames[1].filename.startswith("<session_aware lane")
-    linecache.checkcache()
-    assert linecache.getline(frames[1].filename, frames[1].lineno or 0)
+    assert {frame.filename for frame in frames} == {__file__}
+    assert [frame.line for frame in frames[1:]] == [
+        "def fails(self, *, session: Session = NEW_SESSION) -> None:",
+        "raise LookupError",
+    ]
+    assert "^" not in "".join(traceback.format_list(frames[1:2]))  # which would point somewhere into the line
 
 
 def test_kinds_and_sources_are_those_of_the_method() -> None:
     assert inspect.iscoroutinefunction(Words.later)
     assert inspect.iscoroutinefunction(Words().later)
     assert inspect.isgeneratorfunction(Words.stream)
+    assert inspect.isasyncgenfunction(Words.astream)
+    assert inspect.getfile(Words.say) == inspect.getfile(Words.held) == __file__
     assert not inspect.iscoroutinefunction(Words.say)
     assert inspect.getsource(Words.say).lstrip().startswith("def say")
     assert str(inspect.signature(Words().of_nobody)) == "(first: 'str', *, session: 'Session' = NEW_SESSION) -> 'str'"
@@ -306,13 +343,45 @@ def test_classes_stay_collectable() -> None:
 
     def sizes() -> tuple[int, ...]:
         gc.collect()
-        return len(_lane._templates), len(linecache.cache), len(_lane._planned), len(alive)
+        return len(_lane._templates), len(_lane._planned), len(alive)
 
     make()
     before = sizes()
     for _ in range(10_000):
         make()
     assert sizes() == before
+
+
+def test_what_calls_with_async_generators_and_generators_return_is_the_bodys() -> None:
+    class Streams(SessionAwareService, session_factory=maker, async_session_factory=async_maker):
+        def stream(self, *, session: Session = NEW_SESSION) -> Generator[int, None, str]:
+            try:
+                yield 1
+            except GeneratorExit:
+                return "closed"
+            return "over"
+
+        async def astream(self, *, session: Any = NEW_SESSION) -> AsyncGenerator[int, str]:
+            sent = yield 1
+            try:
+                yield len(sent)
+            except LookupError:
+                yield 7
+
+    async def consume(stream: Any) -> list[int]:
+        return [await anext(stream), await stream.asend("four"), await stream.athrow(LookupError())]
+
+    for given in ({}, {"session": GIVEN}):
+        stream = Streams().stream(**given)
+        assert next(stream) == 1
+        closed: Any = stream.close()  # type: ignore[func-returns-value] # since Python 3.13
+        assert closed == ("closed" if sys.version_info >= (3, 13) else None)
+        stream = Streams().stream(**given)
+        assert next(stream) == 1
+        with pytest.raises(StopIteration) as caught:
+            stream.throw(GeneratorExit())
+        assert caught.value.value == "closed"
+        assert asyncio.run(consume(Streams().astream(**given))) == [1, 4, 7]
 
 
 def test_templates_are_bounded() -> None:
@@ -349,7 +418,7 @@ def test_lanes_are_made_by_many_threads_at_once() -> None:
 
 
 @has_lane
-def test_debuggers_step_through_the_lane_and_show_its_lines() -> None:
+def test_debuggers_step_through_the_lane_and_show_the_methods_lines() -> None:
     class Stepped(SessionAwareService):  # its lane has not been told to ask always by a configure() of another test
         def say(self, first: str, *, session: Session = NEW_SESSION) -> str:
             return first
@@ -366,14 +435,11 @@ def test_debuggers_step_through_the_lane_and_show_its_lines() -> None:
         debugger.runcall(stepped.say, "a", session=GIVEN)
     finally:
         sys.settrace(before)
-    assert shown[:3] == [  # then 3.13 shows a line of its debugger
-        "if session is None or session is new_session or planned:",
-        "return method(self, first, session=session)",
-        "return first",
-    ]
+    assert shown[:2] == ["def say(self, first: str, *, session: Session = NEW_SESSION) -> str:", "return first"]
 
 
-def test_coverage_sees_the_methods_and_no_lane(tmp_path: Path) -> None:
+@pytest.mark.parametrize("branches", [[], ["--branch"]])
+def test_coverage_sees_the_methods_and_no_lane(tmp_path: Path, branches: list[str]) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         "from sqlalchemy.orm import Session\n"
@@ -384,11 +450,13 @@ def test_coverage_sees_the_methods_and_no_lane(tmp_path: Path) -> None:
         "    def rest(self, *, session: Session = NEW_SESSION):\n"
         "        return 2\n"
         "A().run(session=Session())\n"
+        "if A:\n"
+        "    print()\n"
     )
     package = Path(_lane.__file__).parents[1]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     said = []
-    for command in (["run", "program.py"], ["report", "-m", "program.py"]):
+    for command in (["run", *branches, "program.py"], ["report", "-m", "program.py"]):
         done = subprocess.run(
             [sys.executable, "-m", "coverage", *command],
             cwd=tmp_path,
@@ -399,7 +467,10 @@ def test_coverage_sees_the_methods_and_no_lane(tmp_path: Path) -> None:
         )
         assert (done.returncode, done.stderr) == (0, "")
         said.append(done.stdout)
-    assert said[1].splitlines()[2].split() == ["program.py", "8", "1", "88%", "7"]
+    expected = (
+        ["program.py", "10", "1", "2", "1", "83%", "7,", "9->exit"] if branches else ["program.py", "10", "1", "90%", "7"]
+    )
+    assert said[1].splitlines()[2].split() == expected
 
 
 @pytest.mark.parametrize("extensions", ["", "1"])

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Annotated, Any, NewType, Optional, ParamSpec, Protocol, TypeVar, cast
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
+from sqlalchemy.orm import Session, scoped_session
+from typing_extensions import TypeAliasType
 
 from session_aware import NEW_SESSION, SessionParameterError
-from session_aware._signature import Declaration, Kind, beneath, complaint, is_session_keyword_only, read
+from session_aware._signature import Declaration, Kind, beneath, complaint, is_of_sqlalchemy, read, session_parameter
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -136,7 +138,7 @@ def test_chain_of_wrapped_that_ends_nowhere_is_plain() -> None:
     def around(*, session: Session = NEW_SESSION) -> None: ...
 
     around.__wrapped__ = around  # type: ignore[attr-defined] # a decorator may do so
-    assert is_session_keyword_only(around) is None
+    assert session_parameter(around) is None
     assert read(around) is None
 
 
@@ -183,18 +185,18 @@ DECLARED: list[tuple[Callable[..., object], bool | None]] = [
 
 @pytest.mark.parametrize(("function", "expected"), DECLARED)
 def test_only_a_keyword_only_parameter_counts(function: Callable[..., object], expected: bool | None) -> None:
-    assert is_session_keyword_only(function) is expected
-    assert is_session_keyword_only(passing(function)) is expected
+    for declared in (session_parameter(function), session_parameter(passing(function))):
+        assert (None if declared is None else declared.is_keyword_only) is expected
 
 
 @pytest.mark.parametrize("function", [print, int, dict.get, type("Broken", (), {"__call__": 1, "__signature__": 2})()])
 def test_callable_without_a_readable_signature_declares_nothing(function: Callable[..., object]) -> None:
-    assert is_session_keyword_only(function) is None
+    assert session_parameter(function) is None
     assert read(function) is None
 
 
 def test_decorator_that_injects_its_own_session_is_left_alone() -> None:
-    assert is_session_keyword_only(injecting(plain)) is True
+    assert session_parameter(injecting(plain)) is not None
     assert read(injecting(plain)) is None
     assert read(passing(plain)) is not None
 
@@ -245,6 +247,162 @@ def test_annotation_of_the_other_kind_is_refused(make: Callable[[], Callable[...
     ]
     with pytest.raises(SessionParameterError, match="parameter 'session' is annotated"):
         read(function)
+
+
+def first_default(session: object = 1, *, other: int = 2) -> None: ...
+def last_default(other: int = 2, session: object = 1) -> None: ...
+def no_default(session: object, other: int = 2) -> None: ...
+def keyword_default(*, session: object = 1) -> None: ...
+def keyword_required(*, session: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("function", "is_required"),
+    [
+        (first_default, False),
+        (last_default, False),
+        (no_default, True),
+        (keyword_default, False),
+        (keyword_required, True),
+    ],
+)
+def test_default_is_read_of_every_kind_of_parameter(function: Callable[..., object], is_required: bool) -> None:
+    for one in (session_parameter(function), session_parameter(passing(function))):
+        assert one is not None
+        assert one.is_required is is_required
+        assert is_required or one.default == 1
+
+
+class OwnSession(Session):
+    """Derives from SQLAlchemy's."""
+
+
+class ClientSession:
+    """Another library's."""
+
+
+class HasExecute(Protocol):
+    def execute(self, statement: str) -> None: ...
+
+
+AnySession = TypeVar("AnySession", bound=Session)
+Either = TypeVar("Either", ClientSession, AsyncSession)
+Client = TypeVar("Client", bound=ClientSession)
+Unbound = TypeVar("Unbound")
+Named = NewType("Named", Session)
+Optionally = Session | None
+Extended = TypeAliasType("Extended", "Annotated[OwnSession, 1]")
+Lost = TypeAliasType("Lost", "Nowhere")  # type: ignore[name-defined] # noqa: F821 - the point
+
+OURS: list[object] = [
+    Session,
+    OwnSession,
+    AsyncSession,
+    scoped_session,
+    scoped_session[Session],
+    async_scoped_session[AsyncSession],
+    Session | None,
+    Session | ClientSession,
+    Optional["Session"],
+    Annotated[Session, 1],
+    Annotated[Session | None, 1],
+    AnySession,
+    Either,
+    Unbound,
+    Named,
+    Extended,
+    Optionally,
+    "Session",
+    "Session | None",
+    "Annotated['Session', 1]",
+    "session_module.Session",
+    # what says nothing
+    inspect.Parameter.empty,
+    None,
+    Any,
+    object,
+    HasExecute,
+    "Nowhere",
+    "ClientSession | Nowhere",
+    "session_module.Nowhere",
+    "1 / 0",
+    "not a type",
+    Lost,
+]
+OTHERS: list[object] = [
+    ClientSession,
+    ClientSession | None,
+    Annotated[ClientSession, 1],
+    list[Session],
+    type[Session],
+    int | ClientSession,
+    Client,
+    "ClientSession",
+    "ClientSession | None",
+    "Annotated[ClientSession, 1]",
+    Callable[[], Session],
+]
+
+
+@pytest.mark.parametrize("annotation", OURS, ids=str)
+def test_session_of_sqlalchemy_and_what_says_nothing_are_ours(annotation: object) -> None:
+    assert is_ours(annotation, None)
+    assert is_ours(annotation, 1)
+    assert is_ours(annotation, inspect.Parameter.empty)
+
+
+@pytest.mark.parametrize("annotation", OTHERS, ids=str)
+def test_session_of_another_library_is_not_ours(annotation: object) -> None:
+    assert not is_ours(annotation, None)
+    assert not is_ours(annotation, inspect.Parameter.empty)
+    assert is_ours(annotation, NEW_SESSION)
+
+
+def is_ours(annotation: object, default: object) -> bool:
+    def function(*, session: object = default) -> None: ...
+
+    if default is inspect.Parameter.empty:
+        function.__kwdefaults__ = None
+    function.__annotations__.pop("session")
+    if annotation is not inspect.Parameter.empty:
+        function.__annotations__["session"] = annotation
+    found = session_parameter(function)
+    assert found is not None
+    return is_of_sqlalchemy(function, found)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "is_async"),
+    [
+        (Session | None, True),
+        (Annotated[Session, 1], True),
+        ("Session | None", True),
+        (Optional["OwnSession"], True),
+        (AnySession, True),
+        (scoped_session[Session], True),
+        (AsyncSession | None, False),
+        (Annotated[AsyncSession, 1], False),
+        (async_scoped_session[AsyncSession], False),
+    ],
+    ids=str,
+)
+def test_annotation_of_the_other_kind_is_refused_inside_of_others(annotation: object, is_async: bool) -> None:
+    async def awaited(*, session: object = None) -> None: ...
+    def called(*, session: object = None) -> None: ...
+
+    wrong, right = (awaited, called) if is_async else (called, awaited)
+    wrong.__annotations__["session"] = right.__annotations__["session"] = annotation
+    assert read(right) is not None
+    with pytest.raises(SessionParameterError, match="parameter 'session' is annotated"):
+        read(wrong)
+
+
+def test_either_kind_passes() -> None:
+    async def awaited(*, session: Session | AsyncSession) -> None: ...
+    def called(*, session: Session | AsyncSession) -> None: ...
+
+    assert read(awaited) is not None
+    assert read(called) is not None
 
 
 def test_annotation_that_cannot_be_resolved_passes() -> None:
