@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from session_aware import _configuration, _factory, _sync
@@ -157,6 +158,13 @@ def auto_session_ctx(
         "async_read_session_factory": async_read_session_factory,
     }
     factories = {keyword: factory for keyword, factory in named.items() if factory is not None}
+    if isinstance(session, FunctionType):
+        name = session.__qualname__.rpartition("<locals>.")[2]
+        msg = (
+            f"auto_session_ctx: the function {name!r} stands where the session goes. "
+            "Write '@auto_session_func' above it, or 'with auto_session_ctx(...) as session:' inside it."
+        )
+        raise SessionAwareError(msg)
     name = f"auto_session_ctx in {sys._getframe(1).f_code.co_qualname.rpartition('<locals>.')[2]}"  # noqa: SLF001 - as warnings does
     for keyword, factory in factories.items():
         _factory.check_factory(factory, keyword, name)
@@ -219,6 +227,18 @@ class _SessionBlock:
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         unit, _ = self._closing()
         _sync.leave(unit, error)
+
+    def __call__(self, *_: object, **__: object) -> None:
+        """Refuse to be a decorator.
+
+        Raises:
+            SessionAwareError: Always.
+        """
+        msg = (
+            f"{self._name}: it is a block, not a decorator. Write '@auto_session_func(...)' above a function that declares "
+            "'*, session: Session = NEW_SESSION', or 'with auto_session_ctx(...) as session:' inside it."
+        )
+        raise SessionAwareError(msg)
 
     async def __aenter__(self) -> object:
         request, source = self._decided(is_async=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from threading import Lock
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
@@ -24,7 +24,15 @@ if TYPE_CHECKING:
 
     from session_aware._policy import AsyncSessionFactory, SessionFactory
 
-__all__ = ["FACTORY_KEYWORDS", "SOUGHT", "check_factory", "find", "gives_factory_later", "override_session_factory"]
+__all__ = [
+    "FACTORY_KEYWORDS",
+    "SOUGHT",
+    "check_factory",
+    "find",
+    "gives_factory_later",
+    "makes_sessions",
+    "override_session_factory",
+]
 
 FACTORY_KEYWORDS: Final = (
     "session_factory",
@@ -66,7 +74,8 @@ def find(own: Mapping[str, object], target: object, is_async: bool, read_only: b
     Raises:
         SessionFactoryError: There is none, or what was found is no factory of this kind.
     """
-    is_usual = not (own or _overrides or is_async or read_only)
+    has_answers = hasattr(type(target), "__getattr__")  # perhaps to every name: only after what is really named
+    is_usual = not (own or _overrides or is_async or read_only or has_answers)
     if is_usual and type(usual := getattr(target, "session_factory", None)) is sessionmaker:
         made: Callable[[], object] = usual
         return made
@@ -75,8 +84,9 @@ def find(own: Mapping[str, object], target: object, is_async: bool, read_only: b
     keywords = SOUGHT[is_async, read_only]
     keyword, factory = (
         (_named(own, keywords) if own else None)
-        or _on_target(target, keywords)
+        or _on_target(target, keywords, is_named=has_answers)
         or _named(_configuration.settings.factories, keywords)
+        or (_on_target(target, keywords) if has_answers else None)
         or (keywords[-1], None)
     )
     if factory is None:
@@ -92,28 +102,40 @@ def _named(factories: Mapping[str, object], keywords: tuple[str, ...]) -> tuple[
     return None
 
 
-def _on_target(target: object, keywords: tuple[str, ...]) -> tuple[str, object] | None:
+def _on_target(target: object, keywords: tuple[str, ...], *, is_named: bool = False) -> tuple[str, object] | None:
     """Look on the object and along its classes; the nearest place that names one of the keywords decides.
 
     Otherwise a subclass, or an instance, with a database of its own would read from the replica of its base's.
+
+    Args:
+        target: The object or class, or None.
+        keywords: The wanted one first.
+        is_named: Whether only what the object or a class has counts, and not what a ``__getattr__`` answers.
     """
     found: tuple[str, object] | None = None
     for keyword in keywords:
+        if is_named and _distance(target, keyword) is None:
+            continue
         factory = getattr(target, keyword, None)
         if factory is None:
             continue
         if isinstance(target, type) and hasattr(factory, "__get__") and gives_factory_later(factory):
             continue
-        if found is None or _distance(target, keyword) < _distance(target, found[0]):
+        if found is None or _is_nearer(_distance(target, keyword), _distance(target, found[0])):
             found = keyword, factory
     return found
 
 
-def _distance(target: object, keyword: str) -> int:
+def _is_nearer(distance: int | None, other: int | None) -> bool:
+    return distance is not None and (other is None or distance < other)
+
+
+def _distance(target: object, keyword: str) -> int | None:
+    """Count the classes up to the one that names it; -1 for the object itself, None if nothing does."""
     if not isinstance(target, type) and keyword in getattr(target, "__dict__", ()):
         return -1
     classes = (target if isinstance(target, type) else type(target)).__mro__
-    return next((i for i, cls in enumerate(classes) if vars(cls).get(keyword) is not None), len(classes))
+    return next((i for i, cls in enumerate(classes) if vars(cls).get(keyword) is not None), None)
 
 
 def _overridden(target: object, *, is_async: bool) -> Callable[[], object] | None:
@@ -209,6 +231,18 @@ def gives_factory_later(attribute: object) -> bool:
     return hasattr(type(attribute), "__set__") or _problem(attribute, is_async=False) is _NOT_CALLABLE
 
 
+def makes_sessions(given: object) -> str | None:
+    """Describe what makes sessions, or connections for them; None for anything else."""
+    asyncio_module = sys.modules.get("sqlalchemy.ext.asyncio")
+    makers: tuple[type, ...] = (sessionmaker, scoped_session, Engine)
+    sessions: tuple[type, ...] = (Session,)
+    if asyncio_module is not None:
+        makers += (asyncio_module.async_sessionmaker, asyncio_module.async_scoped_session, asyncio_module.AsyncEngine)
+        sessions += (asyncio_module.AsyncSession,)
+    is_maker = isinstance(given, makers) or (isinstance(given, type) and issubclass(given, sessions))
+    return _described(given) if is_maker else None
+
+
 def _described(factory: object) -> str:
     name = factory.__name__ if isinstance(factory, type) else type(factory).__name__
     return f"the class {name}" if isinstance(factory, type) else f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
@@ -232,10 +266,17 @@ def _problem(factory: object, *, is_async: bool) -> str | None:
     if not callable(factory):
         return _NOT_CALLABLE
     made = getattr(factory, "class_", factory)
-    if not (isinstance(made, type) and issubclass(made, sessions)) or issubclass(made, Session) is not is_async:
+    if not (isinstance(made, type) and issubclass(made, sessions)):
         return None  # what an unknown one returns is checked when it is called
+    if issubclass(made, Session) is not is_async:
+        is_bare = isinstance(factory, type) and _is_bare(made, Session if issubclass(made, Session) else sessions[-1])
+        return "knows no engine when it is called without arguments, as factories are" if is_bare else None
     made_kind, callers = ("Session", "async") if is_async else ("AsyncSession", "plain")
     return f"makes {made_kind}, but {callers} callables need the other kind"
+
+
+def _is_bare(session_class: Any, base: Any) -> bool:  # noqa: ANN401 - classes of both kinds
+    return session_class.__init__ is base.__init__ and session_class.get_bind is base.get_bind
 
 
 def _refuse_missing(keyword: str, name: str) -> None:

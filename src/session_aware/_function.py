@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from session_aware import _signature, _wrap
-from session_aware._factory import check_factory
+from session_aware._factory import check_factory, makes_sessions
 from session_aware._lane import Binding
 from session_aware._policy import SessionPolicy, Settings, merge
 from session_aware._signature import Kind
@@ -152,6 +152,12 @@ auto_session_func.__module__ = "session_aware"
 
 def _decorate(func: Callable[..., Any], settings: Settings) -> Callable[..., Any]:
     given = cast("object", func)
+    if (factory := makes_sessions(given)) is not None:
+        msg = (
+            f"auto_session_func: {factory} stands where the function goes. Write '@auto_session_func(session_factory=...)' "
+            "above a function."
+        )
+        raise SessionParameterError(msg)
     if (inner := _wrap.dispatcher_of(given)) is not None:
         both = Settings(merge(settings.policy, inner.settings.policy), {**inner.settings.factories, **settings.factories})
         return _wrap.wrap(_wrap.unwrapped(given), inner.declaration, both, binding=inner.binding)
@@ -167,8 +173,12 @@ def _decorate(func: Callable[..., Any], settings: Settings) -> Callable[..., Any
         )
         raise SessionParameterError(msg)
     function = given.__func__ if isinstance(given, staticmethod | classmethod) else func
-    declaration = _signature.read(function)
-    if declaration is None:
+    other = next((parameter for parameter in _signature.placeholders(function) if parameter != "session"), None)
+    if other is not None:
+        name = getattr(function, "__qualname__", type(function).__qualname__).rpartition("<locals>.")[2]
+        raise SessionParameterError(_signature.complaint_of_other(function, other, name))
+    parameter, declaration = _signature.session_parameter(function), _signature.read(function)
+    if declaration is None or parameter is None or not _signature.is_of_sqlalchemy(function, parameter):
         raise SessionParameterError(_signature.complaint(function))
     if settings.policy.retry is not None and declaration.kind not in {Kind.PLAIN, Kind.COROUTINE}:
         msg = (

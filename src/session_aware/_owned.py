@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, event
-from sqlalchemy.orm import Session
+from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.orm import Query, Session
 
 from session_aware import _database, _driver, _faults, _hooks, _observe, _outcome, _ownership
 from session_aware._listen import listen, put_back
 from session_aware._marker import Marker
 from session_aware._policy import NO_POLICY, Propagation
-from session_aware._request import DEFERRED, refuse_deferred
+from session_aware._request import DEFERRED, ROWS, has_rows, refuse_deferred, refuse_rows
 from session_aware.exceptions import CommitOutcomeUnknown
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["Owned"]
 
 _REQUIRES_NEW: Final = Propagation.REQUIRES_NEW  # see _plan.OPEN
-_NOT_CLOSED: Final = "%s: %s, but its session could not be closed; its connection was invalidated"
+_NOT_CLOSED: Final = "%s: %s, but its session could not be closed%s"
 
+_INVALIDATED: Final = "; its connection was invalidated"
 _AND_UNDONE: Final = ", and the database rolls back what it had begun"
 
 
@@ -50,10 +52,12 @@ class Owned:
 
     __slots__ = (
         "_can_send",
+        "_given_up",
         "_hand_out_by",
         "_handle",
         "_has_listeners",
         "_is_checked",
+        "_is_ended",
         "_is_handed_out",
         "_is_released",
         "_listening",
@@ -90,6 +94,8 @@ class Owned:
         self._is_handed_out = False
         self._is_checked = False
         self._can_send = True
+        self._given_up = ""
+        self._is_ended = False  # committed or rolled back
         self._watches_commit = False
         self._listening: list[tuple[object, str, Callable[..., None]]] = []
         self._has_listeners = False
@@ -199,13 +205,15 @@ class Owned:
         """Commit, or roll a dry run and a read-only unit back with its objects kept readable; then close.
 
         Raises:
-            SessionAwareError: The result is deferred: its body would run after the close.
+            SessionAwareError: The result is deferred, or unread: its body would run, or it be read, after the close.
             SessionOwnershipError: The body has ended the transaction.
             PoisonedTransactionError: The body swallowed a statement error, also one of the driver's own connection.
             CommitOutcomeUnknown: No answer to COMMIT tells whether it was applied.
         """
         if type(result) in DEFERRED:
             refuse_deferred(result, self.name)
+        if isinstance(result, ROWS) and (isinstance(result, Query) or has_rows(result)):
+            refuse_rows(result, self.name)
         if self.session.get_transaction() is not self._transaction:
             _ownership.refuse_ended(self.name)
         if self.begun:
@@ -228,7 +236,7 @@ class Owned:
         except BaseException as error:  # noqa: BLE001 - _fail raises it, unless the unit is committed after all
             self._fail(error, witness)
         if not self._is_released and (failure := self._release()) is not None:
-            _observe.logger.warning(_NOT_CLOSED, self.name, self.outcome, exc_info=failure)
+            _observe.logger.warning(_NOT_CLOSED, self.name, self.outcome, self._given_up, exc_info=failure)
 
     def _commit(self) -> None:
         self.is_ending = True
@@ -330,6 +338,11 @@ class Owned:
             error.add_note(f"session-aware: {self.name} {verdict} when this was raised.")
         if not self.is_over:
             self._undo(error)
+        if isinstance(error, InvalidRequestError) and str(error).startswith("A transaction is already begun"):
+            error.add_note(
+                f"session-aware: {self.name}: its transaction is begun when the body starts and committed when it returns. "
+                "Remove 'session.begin()', or write 'with session.begin_nested():' for a SAVEPOINT."
+            )
         if self.is_read_only and _faults.is_routing_error(error):
             error.add_note(
                 f"session-aware: {self.name} is read_only, and this was a write. Remove read_only=True, or write in a "
@@ -340,9 +353,11 @@ class Owned:
     def _undo(self, error: BaseException) -> None:
         failure = self._release()
         if failure is not None and not self.is_committed:
+            undone = _AND_UNDONE if self._given_up == _INVALIDATED and self.outcome == "rolled back" else ""
+            what = "closing the session of" if self._is_ended else "rolling back"
             error.add_note(
-                f"session-aware: rolling back {self.name} failed as well ({type(failure).__name__}: {failure}); its "
-                f"connection was invalidated{_AND_UNDONE if self.outcome == 'rolled back' else ''}."
+                f"session-aware: {what} {self.name} failed as well ({type(failure).__name__}: {failure})"
+                f"{self._given_up}{undone}."
             )
 
     def report(self, error: BaseException | None) -> None:
@@ -362,13 +377,16 @@ class Owned:
             self._put_back()
             if self.outcome != "committed":
                 self._roll_back()
+            self._is_ended = True
             if isinstance(self.session.bind, Connection):
                 _hooks.leave_alone(self.session.bind)
             if self._preparation is not None:
                 self._preparation.undo_on_connection()
             self._handle.close()
         except BaseException as failure:
-            self._invalidate()
+            # A failed rollback has closed its connection, which the pool gives up then.
+            is_held = not self._is_ended or not all(connection.closed for connection in self.begun)
+            self._invalidate(has_connection=is_held and bool(self.begun))
             if not isinstance(failure, Exception):
                 raise
             return failure
@@ -396,8 +414,10 @@ class Owned:
                 connection.dialect.do_rollback(connection.connection)
         self._handle.rollback()
 
-    def _invalidate(self) -> None:
+    def _invalidate(self, *, has_connection: bool) -> None:
         try:
             self._handle.invalidate()
         except Exception:  # noqa: BLE001 - the connection is lost either way, and the first error is the one to report
             _observe.logger.warning("%s: its connection could not be invalidated", self.name, exc_info=True)
+        else:
+            self._given_up = _INVALIDATED if has_connection else ""

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+
+from sqlalchemy.engine import FilterResult, Result
+from sqlalchemy.exc import InvalidRequestError, ResourceClosedError
+from sqlalchemy.orm import Query
 
 from session_aware._plan import Plan
 from session_aware.exceptions import SessionAwareError, SessionFactoryError, SessionParameterError
@@ -18,10 +22,24 @@ if TYPE_CHECKING:
     from session_aware._policy import SessionPolicy
     from session_aware.exceptions import CommitOutcomeUnknown
 
-__all__ = ["DEFERRED", "Handle", "Request", "Unit", "refuse_deferred", "refuse_other_result", "refuse_other_session"]
+__all__ = [
+    "DEFERRED",
+    "ROWS",
+    "Handle",
+    "Request",
+    "Unit",
+    "has_rows",
+    "refuse_deferred",
+    "refuse_other_result",
+    "refuse_other_session",
+    "refuse_rows",
+]
 
 DEFERRED: Final = frozenset({AsyncGeneratorType, CoroutineType, GeneratorType})
 """What a body must not return un-run."""
+
+ROWS: Final = (Result, FilterResult, Query)
+"""What a body must not return unread."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -77,6 +95,35 @@ def refuse_deferred(result: object, name: str) -> NoReturn:
         "inside the body."
     )
     raise SessionAwareError(msg)
+
+
+def refuse_rows(result: object, name: str) -> NoReturn:
+    """Refuse what a body returns unread: a query, or a result that still has rows to give.
+
+    Raises:
+        SessionAwareError: Always.
+    """
+    what = "a Query, which would be sent" if isinstance(result, Query) else "a Result with rows that would be read"
+    msg = (
+        f"{name}: it returned {what} after the session is closed; nothing was committed. Write '.all()' behind it, or yield "
+        "the rows."
+    )
+    raise SessionAwareError(msg)
+
+
+def has_rows(result: Any) -> bool:  # noqa: ANN401 - sync or async
+    """Say whether a result still has rows to give; what it is asked for is lost."""
+    try:
+        rows = result.fetchmany(1)
+        if isinstance(rows, CoroutineType):
+            from sqlalchemy.util import await_only  # noqa: PLC0415 - needs greenlet, which is an extra
+
+            rows = await_only(rows)
+    except ResourceClosedError:  # closed, or the answer to an UPDATE, which has none
+        return False
+    except InvalidRequestError:  # unique() is wanted, or the like
+        return True
+    return bool(rows)
 
 
 def refuse_other_result(result: object, kind: str, name: str) -> NoReturn:

@@ -28,7 +28,7 @@ from session_aware._sentinel import NEW
 from session_aware.exceptions import SessionParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
     from types import CodeType
 
 __all__ = [
@@ -167,13 +167,25 @@ def session_parameter(function: Callable[..., object]) -> Parameter | None:
         elif (place := code.co_varnames.index("session") - code.co_argcount) >= -len(function.__defaults__ or ()):
             default = (function.__defaults__ or ())[place]
         return Parameter(is_keyword_only, function.__annotations__.get("session", inspect.Parameter.empty), default)
-    try:
-        found = inspect.signature(function).parameters.get("session")
-    except (TypeError, ValueError):  # builtins and objects with a broken __signature__ declare nothing
-        return None
+    found = (_parameters(function) or {}).get("session")
     if found is None or found.kind in {found.VAR_POSITIONAL, found.VAR_KEYWORD}:
         return None
     return Parameter(found.kind is found.KEYWORD_ONLY, found.annotation, found.default)
+
+
+def _parameters(function: Callable[..., object], *, is_own: bool = False) -> Mapping[str, inspect.Parameter] | None:
+    """Return the parameters of a callable; None for builtins and objects with a broken ``__signature__``.
+
+    Args:
+        function: The callable.
+        is_own: Whether those of what it wraps are of no interest.
+    """
+    try:
+        return inspect.signature(function, follow_wrapped=not is_own).parameters
+    except (TypeError, ValueError):
+        pass
+    call = _call_of(type(function))  # inspect takes an object with a __get__ of its own for a builtin
+    return inspect.signature(MethodType(call, function)).parameters if isinstance(call, FunctionType) else None
 
 
 def _is_commit(function: Callable[..., object]) -> bool | None:
@@ -182,7 +194,7 @@ def _is_commit(function: Callable[..., object]) -> bool | None:
         code = function.__code__
         declares = "is_commit" in code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
         return (function.__kwdefaults__ or {}).get("is_commit") is not False if declares else None
-    found = inspect.signature(function).parameters.get("is_commit")
+    found = (_parameters(function) or {}).get("is_commit")
     return found.default is not False if found is not None and found.kind is found.KEYWORD_ONLY else None
 
 
@@ -249,9 +261,8 @@ def where(function: object, *, is_outermost: bool = False) -> str:
 
 def _takes_session(function: Callable[..., object]) -> bool:
     """Tell a decorator that passes ``session`` on from one that injects its own and takes none."""
-    try:
-        parameters = inspect.signature(function, follow_wrapped=False).parameters
-    except (TypeError, ValueError):
+    parameters = _parameters(function, is_own=True)
+    if parameters is None:
         return True  # lru_cache objects and their like: no own signature, they pass on what they get
     return "session" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 

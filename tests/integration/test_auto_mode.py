@@ -365,7 +365,7 @@ def test_failed_close_after_the_commit_is_reported_and_not_raised(
 
     assert Here().open("ann").owner == "ann"
     assert [record.getMessage() for record in caplog.records] == [
-        "Accounts.open: committed, but its session could not be closed; its connection was invalidated"
+        "Accounts.open: committed, but its session could not be closed"
     ]
     assert caplog.records[0].exc_info is not None
     assert database.owners() == ["ann"]
@@ -386,8 +386,7 @@ def test_connection_that_cannot_be_invalidated_is_reported(database: SyncDatabas
     with pytest.raises(Exception, match="bad") as caught:
         Here().open("bad")
     assert caught.value.__notes__ == [
-        "session-aware: rolling back Accounts.open failed as well (OSError: cannot close); its connection was invalidated, "
-        "and the database rolls back what it had begun."
+        "session-aware: closing the session of Accounts.open failed as well (OSError: cannot close)."
     ]
     assert [record.getMessage() for record in caplog.records] == ["Accounts.open: its connection could not be invalidated"]
 

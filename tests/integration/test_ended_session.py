@@ -37,8 +37,8 @@ class Leaking(SessionAwareService):
         add(session, "bad" if fails else "ann")
         return session
 
-    def query(self, *, session: Session = NEW_SESSION) -> Query[Account]:
-        return session.query(Account)
+    def query(self, *, session: Session = NEW_SESSION) -> list[Query[Account]]:
+        return [session.query(Account)]
 
     async def ahand_out(self, *, session: AsyncSession = NEW_SESSION) -> AsyncSession:
         await aadd(session, "ann")
@@ -81,9 +81,9 @@ def test_session_used_after_a_failed_unit_warns(leaking: Leaking) -> None:
     leaking.session.close()
 
 
-def test_returned_query_warns_where_it_is_read(leaking: Leaking) -> None:
+def test_query_that_was_handed_out_warns_where_it_is_read(leaking: Leaking) -> None:
     leaking.hand_out()
-    query = leaking.query()
+    [query] = leaking.query()
     with pytest.warns(EndedSessionWarning) as caught:
         assert [account.owner for account in query] == ["ann"]
     query.session.close()

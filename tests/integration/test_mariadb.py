@@ -286,7 +286,7 @@ def test_interrupted_commit_is_unknown_even_with_resolve_commit(
     with TcpProxy(bank.server.port) as proxy:
         engine = create_engine(bank.server.url(port=proxy.port))
         bank.work.session_factory = sessionmaker(engine)
-        bank.work.run(lambda session: session.execute(select(1)))
+        bank.work.run(lambda session: session.scalar(select(1)))
         proxy.on_client = on_commit(verdict)
         with pytest.raises(CommitOutcomeUnknown):
             bank.work.run(lambda session: session.execute(credit("ann")))

@@ -7,7 +7,7 @@ import functools
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 import pytest
 from sqlalchemy import create_engine, exc, text
@@ -37,6 +37,7 @@ from session_aware import (
 from session_aware._plan import check_isolation_level
 from session_aware._signature import complaint
 
+T = TypeVar("T")
 FILE = __file__
 UNBOUND = sessionmaker()  # a unit without a statement needs no engine
 wrong: Any = object()
@@ -119,6 +120,76 @@ class Accounts(SessionAwareService):
 def service_with_positional_session() -> None:
     class Wrong(SessionAwareService):
         def rename(self, session: Session = NEW_SESSION) -> None: ...
+
+
+def service_with_misspelled_factory() -> None:
+    misspelled: Any = {"session_factroy": UNBOUND}
+
+    class Wrong(SessionAwareService, **misspelled): ...
+
+
+def service_with_unknown_keyword() -> None:
+    unknown: Any = {"whatever": 1}
+
+    class Wrong(SessionAwareService, Generic[T], **unknown): ...
+
+
+def service_with_placeholder_of_another_name() -> None:
+    class Wrong(SessionAwareService):
+        def rename(self, owner: str, *, db: Session = NEW_SESSION) -> None: ...
+
+
+def function_with_placeholder_of_another_name() -> None:
+    @auto_session_func
+    def rename(owner: str, db: Session = NEW_SESSION, *, session: Session = NEW_SESSION) -> None: ...
+
+
+def service_with_placeholder_in_a_property() -> None:
+    class Wrong(SessionAwareService):
+        @property
+        def total(self, session: Session = NEW_SESSION) -> int:  # noqa: PLR0206 - the point
+            return 1
+
+
+def service_with_placeholder_in_a_cached_property() -> None:
+    class Wrong(SessionAwareService):
+        @functools.cached_property
+        def total(self, *, session: Session = NEW_SESSION) -> int:  # noqa: PLR0206 - the point
+            return 1
+
+
+def service_with_placeholder_in_its_constructor() -> None:
+    class Wrong(SessionAwareService):
+        def __init__(self, *, session: Session = NEW_SESSION) -> None: ...
+
+
+def service_with_optional_session_of_the_other_kind() -> None:
+    class Wrong(SessionAwareService):
+        async def rename(self, *, session: Session | None = None) -> None: ...
+
+
+def function_of_another_library() -> None:
+    @auto_session_func
+    def fetch(url: str, *, session: TcpConnection | None = None) -> None: ...
+
+
+class TcpConnection:
+    """Another library's session."""
+
+
+def nested_line(function: Any, below: int) -> str:
+    return f"It stands in {FILE}, line {function.__code__.co_firstlineno + below}."
+
+
+def decorated_by_a_block() -> None:
+    @auto_session_ctx()  # type: ignore[operator] # the point
+    def rename(owner: str) -> None: ...
+
+
+def decorated_by_a_bare_block() -> None:
+    def rename(owner: str) -> None: ...
+
+    auto_session_ctx(cast("Any", rename))
 
 
 def line(function: Any) -> str:
@@ -283,6 +354,98 @@ MESSAGES: list[tuple[Callable[[], object], type[BaseException], str]] = [
         "Wrong.rename: parameter 'session' must be keyword-only. A positional session collides with ordinary arguments. "
         "Write 'def rename(self, ..., *, session: Session = NEW_SESSION)'. "
         f"It stands in {FILE}, line {service_with_positional_session.__code__.co_firstlineno + 2}.",
+    ),
+    (
+        service_with_misspelled_factory,
+        TypeError,
+        "Wrong: no base of the class takes the keyword 'session_factroy'. Write 'session_factory='.",
+    ),
+    (
+        service_with_unknown_keyword,
+        TypeError,
+        "Wrong: no base of the class takes the keyword 'whatever'. The keywords of SessionAwareService are session_factory, "
+        "async_session_factory, read_session_factory, async_read_session_factory, propagation, read_only, isolation_level, "
+        "retry, resolve_commit.",
+    ),
+    (
+        service_with_placeholder_of_another_name,
+        SessionParameterError,
+        "Wrong.rename: NEW_SESSION is the default of the parameter 'db', but only one called 'session' is given a session. "
+        f"Write '*, session: Session = NEW_SESSION'. {nested_line(service_with_placeholder_of_another_name, 2)}",
+    ),
+    (
+        function_with_placeholder_of_another_name,
+        SessionParameterError,
+        "rename: NEW_SESSION is the default of the parameter 'db', but only one called 'session' is given a session. "
+        f"Write '*, session: Session = NEW_SESSION'. {nested_line(function_with_placeholder_of_another_name, 1)}",
+    ),
+    (
+        service_with_placeholder_in_a_property,
+        SessionParameterError,
+        "Wrong.total: nothing takes the place of NEW_SESSION here: it is a property, and nobody can pass a session to one. "
+        f"Write a method. {nested_line(service_with_placeholder_in_a_property, 2)}",
+    ),
+    (
+        service_with_placeholder_in_a_cached_property,
+        SessionParameterError,
+        "Wrong.total: nothing takes the place of NEW_SESSION here: it is a property, and nobody can pass a session to one. "
+        f"Write a method. {nested_line(service_with_placeholder_in_a_cached_property, 2)}",
+    ),
+    (
+        service_with_placeholder_in_its_constructor,
+        SessionParameterError,
+        "Wrong.__init__: nothing takes the place of NEW_SESSION here: the object outlives the call that makes it, and with "
+        "it the session that it keeps. Take a session factory there, and the session in the methods. "
+        f"{nested_line(service_with_placeholder_in_its_constructor, 2)}",
+    ),
+    (
+        service_with_optional_session_of_the_other_kind,
+        SessionParameterError,
+        "Wrong.rename: parameter 'session' is annotated Session, but async def callables are given a session from the "
+        "async_session_factory, which makes AsyncSession. Write 'session: AsyncSession = NEW_SESSION'. "
+        f"{nested_line(service_with_optional_session_of_the_other_kind, 2)}",
+    ),
+    (
+        function_of_another_library,
+        SessionParameterError,
+        "fetch: parameter 'session' is annotated TcpConnection | None, which is no session of SQLAlchemy. Write 'def "
+        f"fetch(..., *, session: Session = NEW_SESSION)'. {nested_line(function_of_another_library, 1)}",
+    ),
+    (
+        lambda: auto_session_func(cast("Any", UNBOUND)),
+        SessionParameterError,
+        "auto_session_func: a sessionmaker stands where the function goes. Write '@auto_session_func(session_factory=...)' "
+        "above a function.",
+    ),
+    (
+        lambda: auto_session_func(cast("Any", Session)),
+        SessionParameterError,
+        "auto_session_func: the class Session stands where the function goes. Write "
+        "'@auto_session_func(session_factory=...)' above a function.",
+    ),
+    (
+        decorated_by_a_block,
+        SessionAwareError,
+        "auto_session_ctx in decorated_by_a_block: it is a block, not a decorator. Write '@auto_session_func(...)' above a "
+        "function that declares '*, session: Session = NEW_SESSION', or 'with auto_session_ctx(...) as session:' inside it.",
+    ),
+    (
+        decorated_by_a_bare_block,
+        SessionAwareError,
+        "auto_session_ctx: the function 'rename' stands where the session goes. Write '@auto_session_func' above it, or "
+        "'with auto_session_ctx(...) as session:' inside it.",
+    ),
+    (
+        lambda: configure(session_factory=Session),
+        SessionFactoryError,
+        "configure: session_factory is the class Session, which knows no engine when it is called without arguments, as "
+        "factories are. Write 'session_factory=sessionmaker(engine)'.",
+    ),
+    (
+        lambda: configure(async_session_factory=AsyncSession),
+        SessionFactoryError,
+        "configure: async_session_factory is the class AsyncSession, which knows no engine when it is called without "
+        "arguments, as factories are. Write 'async_session_factory=async_sessionmaker(async_engine)'.",
     ),
     (
         lambda: auto_session_func(missing),
@@ -517,6 +680,89 @@ def test_message_of_a_swallowed_statement_error(on_memory: Callable[..., Any]) -
         "an error on PostgreSQL and commit half of it on MySQL, so the unit was rolled back. Let the error propagate, or "
         "wrap the part that may fail in 'with session.begin_nested():'."
     )
+
+
+def test_session_class_that_knows_its_engine_is_a_factory() -> None:
+    class Bound(Session):
+        def __init__(self) -> None:
+            super().__init__(create_engine("sqlite://"))
+
+    class Routing(Session):
+        def get_bind(self, *_: Any, **__: Any) -> Any:
+            return create_engine("sqlite://")
+
+    for factory in (Bound, Routing):
+        configure(session_factory=factory)
+
+
+RETURNED: list[tuple[Callable[[Session], object], str]] = [
+    (lambda session: session.execute(text("SELECT 1")), "a Result with rows that would be read"),
+    (lambda session: session.scalars(text("SELECT 1")), "a Result with rows that would be read"),
+    (lambda session: session.execute(text("SELECT 1")).mappings(), "a Result with rows that would be read"),
+    (lambda session: session.execute(text("SELECT 1")).unique(), "a Result with rows that would be read"),
+    (lambda session: session.connection().execute(text("SELECT 1")), "a Result with rows that would be read"),
+    (lambda session: session.query(Thing), "a Query, which would be sent"),
+]
+
+
+@pytest.mark.parametrize(("body", "what"), RETURNED)
+def test_message_of_a_result_that_still_has_rows_to_give(
+    on_memory: Callable[..., Any], body: Callable[[Session], object], what: str
+) -> None:
+    with pytest.raises(SessionAwareError) as caught:
+        on_memory(body)
+    assert str(caught.value) == (
+        f"run: it returned {what} after the session is closed; nothing was committed. Write '.all()' behind it, or yield "
+        "the rows."
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda session: session.execute(text("CREATE TABLE other (id INTEGER)")),
+        lambda session: [session.execute(text("SELECT 1"))][0].one() and None,
+        lambda session: exhausted(session.execute(text("SELECT 1"))),
+        lambda session: exhausted(session.scalars(text("SELECT 1"))),
+        lambda session: session.execute(text("SELECT 1")).freeze(),
+        lambda session: session.execute(text("SELECT 1 WHERE 0")),
+    ],
+)
+def test_result_that_has_no_rows_to_give_is_returned(
+    on_memory: Callable[..., Any], body: Callable[[Session], object]
+) -> None:
+    on_memory(body)
+
+
+def exhausted(result: Any) -> object:
+    assert list(result)
+    return result
+
+
+def test_returned_update_still_tells_its_rowcount(on_memory: Callable[..., Any]) -> None:
+    def body(session: Session) -> object:
+        session.execute(text("CREATE TABLE one (id INTEGER)"))
+        session.execute(text("INSERT INTO one VALUES (1), (2)"))
+        return session.execute(text("UPDATE one SET id = 3"))
+
+    assert on_memory(body).rowcount == 2
+
+
+@pytest.mark.parametrize("begin", ["begin", "begin_twice"])
+def test_note_where_the_body_begins_a_transaction(on_memory: Callable[..., Any], begin: str) -> None:
+    def body(session: Session) -> None:
+        if begin == "begin":
+            with session.begin():
+                pass
+        else:
+            session.begin()
+
+    with pytest.raises(exc.InvalidRequestError, match="A transaction is already begun on this Session") as caught:
+        on_memory(body)
+    assert caught.value.__notes__ == [
+        "session-aware: run: its transaction is begun when the body starts and committed when it returns. Remove "
+        "'session.begin()', or write 'with session.begin_nested():' for a SAVEPOINT."
+    ]
 
 
 def test_message_of_a_change_in_a_read_only_unit() -> None:
