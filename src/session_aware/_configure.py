@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from session_aware import _configuration, _lane, _plan
+from session_aware import _configuration, _plan, _wrap
 from session_aware._configuration import UNSET, Unset
 from session_aware._factory import check_factory
 
@@ -76,7 +76,7 @@ def configure(
     }
     _configuration.update(policy=policy, factories=factories, observer=observer)
     if _plan.looks_at_given(_configuration.settings.policy):
-        _lane.ask_always()
+        _wrap.ask_always()
 
 
 configure.__module__ = "session_aware"

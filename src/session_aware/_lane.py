@@ -13,9 +13,9 @@ the text of the lane is
                 return ask(self, account_id, owner, session=session)
             return method(self, account_id, owner, session=session)
 
-Given a session, it calls the method. Otherwise it asks the wrapper, which decides and carries out as for
-every other kind of callable. ``planned`` is True where even a given session has to be looked at: for a SAVEPOINT, a refusal
-or an isolation level.
+Given a session, it calls the method. Otherwise it asks the wrapper, which decides and carries out as for every other kind
+of callable. ``planned`` is not empty where even a given session has to be looked at: for a SAVEPOINT, a refusal or an
+isolation level.
 
 How it is made. The text depends on the parameters alone, so it is compiled once for each parameter list (``_template``);
 no text of the user reaches the compiler but identifiers, which come from compiled code. Each method then gets a function
@@ -27,8 +27,9 @@ The lane of an ``async def`` or of a generator hands on the coroutine or generat
 ``athrow()`` and the like return is the body's own. Its code has the method's kind in ``co_flags``. ``inspect`` looks there;
 CPython itself, since 3.11, goes by an instruction at the start of the body.
 
-What has no lane stays with wrapt alone: callables that are no plain functions, and those whose decorator hides the
-parameters behind ``**kwargs``, other than ``@contextmanager`` and ``@asynccontextmanager``, which hand on what they get.
+The wrapper of a decorator is a function as well, often with ``*args, **kwargs``: its lane has a ``session`` beside them.
+That of ``@contextmanager`` and ``@asynccontextmanager`` gets the parameters of what it wraps, since it hands them on as they
+are. What is no function stays with wrapt alone: callable objects, ``functools.partial`` and the like.
 """
 
 from __future__ import annotations
@@ -41,17 +42,13 @@ import os
 import sys
 from threading import Lock
 from types import CellType, CodeType, FunctionType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from weakref import WeakKeyDictionary
+from typing import Any, Final, NamedTuple
 
 from session_aware._marker import LANE_VARIABLE
 from session_aware._sentinel import NEW, is_given
 from session_aware._signature import is_context_helper
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-__all__ = ["Binding", "OwnerMethod", "ask_always", "is_lane", "lane", "wrapper_behind"]
+__all__ = ["Binding", "OwnerMethod", "is_lane", "lane", "wrapper_behind"]
 
 IS_ON: Final = os.environ.get("SESSION_AWARE_LANE") != "off"
 """For this library's tests alone, which pass with the lane and without."""
@@ -82,6 +79,9 @@ class Binding(enum.Enum):
 class OwnerMethod(classmethod):  # type: ignore[type-arg]  # pyright: ignore[reportMissingTypeArgument]  # ty: ignore[missing-type-argument]
     """A static method that knows the class it was reached through: its lane takes that class first."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return OwnerMethod, (self.__func__,)  # by value, as cloudpickle and dill do with what __main__ defines
+
 
 class _Shape(NamedTuple):
     """All that the text of a lane depends on."""
@@ -108,7 +108,6 @@ class _Template(NamedTuple):
 
 _templates: dict[_Shape, _Template] = {}
 _lock: Final = Lock()
-_planned: WeakKeyDictionary[object, CellType] = WeakKeyDictionary()
 _NEW_SESSION: Final = CellType(NEW)
 _NOBODY: Final = type("Nobody", (), {})  # bound to it wrapt passes a call on; unbound it looks for __self__ first, in vain
 _COPIED: Final = ("__module__", "__qualname__", "__doc__", "__annotations__") + ("__type_params__",) * (
@@ -116,19 +115,21 @@ _COPIED: Final = ("__module__", "__qualname__", "__doc__", "__annotations__") + 
 )
 
 
-def lane(function: object, binding: Binding, wrapper: Any) -> FunctionType | None:  # noqa: ANN401 - a proxy
+def lane(function: object, binding: Binding, wrapper: Any, planned: list[bool]) -> FunctionType | None:  # noqa: ANN401 - a proxy
     """Return the lane in front of ``function``, or None if it can have none.
 
     Args:
         function: The callable that is wrapped, without the static- or classmethod object around it.
         binding: How it stands in its class, if it does.
         wrapper: The wrapt wrapper to ask.
+        planned: Not empty where it asks even if a session is given.
     """
     if not IS_ON or not isinstance(function, FunctionType):
         return None
     # The helper of contextlib takes what its function takes.
-    declared = function.__dict__.get("__wrapped__") if is_context_helper(function) else function
-    if not isinstance(declared, FunctionType) or (shape := _shape(declared, binding)) is None:
+    wrapped = function.__dict__.get("__wrapped__") if is_context_helper(function) else None
+    declared = wrapped if isinstance(wrapped, FunctionType) else function
+    if (shape := _shape(declared, binding)) is None:
         return None
     template = _templates.get(shape) or _compiled(shape)
     ask = wrapper if binding is Binding.FUNCTION else wrapper.__get__
@@ -136,7 +137,7 @@ def lane(function: object, binding: Binding, wrapper: Any) -> FunctionType | Non
         LANE_VARIABLE: CellType(ask(None, _NOBODY) if binding is Binding.INSTANCE else ask),
         "method": CellType(function),
         "new_session": _NEW_SESSION,
-        "planned": CellType(False),  # noqa: FBT003 - a cell's content
+        "planned": CellType(planned),
         # attrs mends the zero-argument super() of a class that it builds again through this cell
         **{
             name: cell
@@ -159,8 +160,6 @@ def lane(function: object, binding: Binding, wrapper: Any) -> FunctionType | Non
         tuple(cells[template.names[name]] for name in code.co_freevars),
     )
     _dress(made, function, declared, wrapper, binding)
-    with _lock:
-        _planned[made] = cells["planned"]
     return made
 
 
@@ -172,19 +171,6 @@ def is_lane(function: object) -> bool:
 def wrapper_behind(function: object) -> Any:  # noqa: ANN401 - wrapt's proxy
     """Return the wrapper that a lane asks, or None if this is no lane."""
     return function.__dict__[_WRAPPER] if isinstance(function, FunctionType) and is_lane(function) else None
-
-
-def ask_always(lanes: Iterable[object] | None = None) -> None:
-    """Let lanes ask even when a session is given; all of the process if none are named.
-
-    There is no way back: where a setting is taken back they stay right, and become as slow as wrapt alone.
-    """
-    if lanes is None:
-        with _lock:  # while another thread creates classes
-            lanes = list(_planned)
-    for one in lanes:
-        if isinstance(one, FunctionType) and (cell := _planned.get(one)) is not None:
-            cell.cell_contents = True
 
 
 def _dress(made: FunctionType, function: FunctionType, declared: FunctionType, wrapper: object, binding: Binding) -> None:
@@ -206,16 +192,19 @@ def _shape(function: FunctionType, binding: Binding) -> _Shape | None:
     code = function.__code__
     end = code.co_argcount + code.co_kwonlyargcount
     rest = iter(code.co_varnames[end:])
+    keyword_only = code.co_varnames[code.co_argcount : end]
+    if "session" not in code.co_varnames[:end] and code.co_flags & inspect.CO_VARKEYWORDS:
+        keyword_only = (*keyword_only, "session")  # the wrapper of a decorator, which hands it on
     shape = _Shape(
         positional=code.co_varnames[: code.co_argcount],
         positional_only=code.co_posonlyargcount,
         args=next(rest) if code.co_flags & inspect.CO_VARARGS else None,
-        keyword_only=code.co_varnames[code.co_argcount : end],
+        keyword_only=keyword_only,
         kwargs=next(rest) if code.co_flags & inspect.CO_VARKEYWORDS else None,
         binding=binding,
         has_class_cell="__class__" in code.co_freevars,
     )
-    has_first = bool(shape.positional) or binding in {Binding.FUNCTION, Binding.OWNER}
+    has_first = bool(shape.positional or shape.args) or binding in {Binding.FUNCTION, Binding.OWNER}
     is_text = all(name.isidentifier() and not keyword.iskeyword(name) for name in shape.parameters)
     return shape if has_first and is_text and "session" in shape.keyword_only else None
 
@@ -235,11 +224,13 @@ def _compiled(shape: _Shape) -> _Template:
     if shape.binding is Binding.OWNER:
         taken = [names["owner"], *(() if shape.positional_only else "/"), *taken]
     everything = ", ".join([*shape.positional, *passed])
-    rest = ", ".join([*shape.positional[1:], *passed])
+    first, rest = (*shape.positional, f"{shape.args}[0]")[0], [*shape.positional[1:], *passed]
+    if not shape.positional and shape.args:
+        rest[0] = f"*{shape.args}[1:]"
     text = _TEXT.format(
         variables=", ".join([*names.values(), *("__class__",) * shape.has_class_cell]),
         taken=", ".join(taken),
-        asked=shape.binding.value.format(all=everything, first=(*shape.positional, "")[0], rest=rest, **names),
+        asked=shape.binding.value.format(all=everything, first=first, rest=", ".join(rest), **names),
         passed=everything,
         closes_over="__class__" if shape.has_class_cell else "",
         **names,

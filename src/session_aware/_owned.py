@@ -16,7 +16,7 @@ from session_aware import _database, _driver, _faults, _hooks, _observe, _outcom
 from session_aware._listen import listen, put_back
 from session_aware._marker import Marker
 from session_aware._policy import NO_POLICY, Propagation
-from session_aware._request import DEFERRED, ROWS, has_rows, refuse_deferred, refuse_rows
+from session_aware._request import DEFERRED, UNREAD, has_rows, refuse_deferred, refuse_rows
 from session_aware.exceptions import CommitOutcomeUnknown
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ class Owned:
         """
         if type(result) in DEFERRED:
             refuse_deferred(result, self.name)
-        if isinstance(result, ROWS) and (isinstance(result, Query) or has_rows(result)):
+        if not UNREAD.isdisjoint(type(result).__mro__) and (isinstance(result, Query) or has_rows(result)):
             refuse_rows(result, self.name)
         if self.session.get_transaction() is not self._transaction:
             _ownership.refuse_ended(self.name)

@@ -10,7 +10,7 @@ import sys
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
-from session_aware import _lane, _plan, _signature, _wrap
+from session_aware import _plan, _signature, _wrap
 from session_aware._factory import FACTORY_KEYWORDS, SOUGHT, check_factory, gives_factory_later
 from session_aware._lane import Binding
 from session_aware._policy import NO_POLICY, NO_SETTINGS, Propagation, SessionPolicy, merge
@@ -145,8 +145,8 @@ class SessionAwareService:
         _look_at_plain_bases(cls)
         _check_decorated_statics(cls)
         if _plan.looks_at_given(cls.__session_policy__):
-            values = [value for base in cls.__mro__ for value in vars(base).values()]
-            _lane.ask_always(value.__func__ if isinstance(value, classmethod) else value for value in values)
+            found = (_wrap.dispatcher_of(value) for base in cls.__mro__ for value in vars(base).values())
+            _wrap.ask_always(dispatcher for dispatcher in found if dispatcher is not None)
 
 
 def _pass_on(init_subclass: Callable[..., None], keywords: dict[str, object], cls: type) -> None:

@@ -6,8 +6,10 @@ import copy
 import dataclasses
 from functools import singledispatchmethod
 from importlib import import_module
+from threading import Lock
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from weakref import WeakSet
 
 import wrapt
 
@@ -21,7 +23,7 @@ from session_aware._signature import Kind
 from session_aware._unit import UNITS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from session_aware._policy import SessionPolicy, Settings
     from session_aware._signature import Declaration
@@ -65,19 +67,44 @@ def _driver(kind: Kind, request: Request) -> Driver:
 _NOT_DECIDED: Final = (None, None, Request(JOIN, UNITS[JOIN], "", NO_POLICY, commits=False), None)
 
 
+_lock: Final = Lock()
+_dispatchers: Final[WeakSet[Dispatcher]] = WeakSet()
+
+
+def ask_always(dispatchers: Iterable[Dispatcher] | None = None) -> None:
+    """Let the lanes in front of these ask even when a session is given; all of the process if none are named.
+
+    There is no way back: where a setting is taken back they stay right, and become as slow as wrapt alone.
+    """
+    if dispatchers is None:
+        with _lock:  # while another thread creates classes
+            dispatchers = list(_dispatchers)
+    for dispatcher in dispatchers:
+        dispatcher.planned[:] = [True]
+
+
 class Dispatcher:
     """What wrapt calls instead of the callable: look the policy and the factory up, plan, hand over to the driver."""
 
-    __slots__ = ("_decided", "_is_async", "_is_named", "binding", "declaration", "settings")
+    __slots__ = ("__weakref__", "_decided", "_is_async", "_is_named", "binding", "declaration", "planned", "settings")
 
-    def __init__(self, declaration: Declaration, settings: Settings, binding: Binding) -> None:
+    def __init__(
+        self, declaration: Declaration, settings: Settings, binding: Binding, planned: list[bool] | None = None
+    ) -> None:
         self.binding = binding
         self.declaration = declaration
         self.settings = settings
+        # Shared with the lane, if there is one, also through pickles: not empty where it asks even if a session is given.
+        self.planned: list[bool] = [] if planned is None else planned
+        with _lock:
+            _dispatchers.add(self)
         self._is_async = declaration.kind.is_async
         self._is_named = declaration.kind in {Kind.COROUTINE, Kind.GENERATOR, Kind.ASYNC_GENERATOR}
         # Without a session and with one: the policies of the class and of ``configure``, and what they make of a call.
         self._decided: list[tuple[SessionPolicy | None, SessionPolicy | None, Request, Driver | None]] = [_NOT_DECIDED] * 2
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Dispatcher, (self.declaration, self.settings, self.binding, self.planned)
 
     def dispatch(
         self, wrapped: Callable[..., object], target: object, args: tuple[object, ...], kwargs: dict[str, object]
@@ -168,6 +195,12 @@ class SessionFunction(_FunctionWrapper):
     """A session-aware callable: function, class attribute, static or class method."""
 
     __bound_function_wrapper__ = BoundFunction
+    _self_has_lane = False
+
+    @property  # type: ignore[misc] # read-only, as wrapt has it
+    def __class__(self) -> type:
+        # Behind a lane nobody looks for a function, and cloudpickle would take one apart and lose what wraps it.
+        return type(self) if self._self_has_lane else type(self.__wrapped__)
 
     def __get__(self, instance: object, owner: type | None = None) -> object:
         if type(self.__wrapped__) is not FunctionType:
@@ -180,8 +213,27 @@ class SessionFunction(_FunctionWrapper):
     def __deepcopy__(self, _memo: object) -> object:
         return self  # as functions do
 
-    def __reduce_ex__(self, _protocol: object) -> str:
-        return self.__qualname__
+    def __reduce_ex__(self, _protocol: object) -> str | tuple[object, ...]:
+        dispatcher: Dispatcher = self._self_wrapper.__self__  # type: ignore[attr-defined] # its dispatch
+        if dispatcher.binding is Binding.FUNCTION and not self._self_has_lane:
+            return self.__qualname__  # as functions do
+        return _restored, (
+            type(self),
+            self.__wrapped__,
+            dispatcher,
+            self._self_has_lane,
+        )  # for cloudpickle and dill, which take classes apart
+
+
+def _restored(
+    cls: type[SessionFunction],
+    function: Callable[..., object],
+    dispatcher: Dispatcher,
+    has_lane: bool,  # noqa: FBT001 - called by pickle
+) -> SessionFunction:
+    made = cls(function, dispatcher.dispatch)
+    made._self_has_lane = has_lane
+    return made
 
 
 class _ClassSessionFunction(SessionFunction):
@@ -196,17 +248,17 @@ def wrap(
     That is a wrapt wrapper, behind a lane if the callable is a plain function.
     """
     is_of_class = binding in {Binding.CLASS, Binding.OWNER}
-    wrapper = (_ClassSessionFunction if is_of_class else SessionFunction)(
-        function, Dispatcher(declaration, settings, binding).dispatch
-    )
-    if _plan.looks_at_given(settings.policy):
-        return wrapper
+    dispatcher = Dispatcher(declaration, settings, binding)
+    wrapper = (_ClassSessionFunction if is_of_class else SessionFunction)(function, dispatcher.dispatch)
     inner = function.__func__ if isinstance(function, staticmethod | classmethod) else function
-    lane = _lane.lane(inner, binding, wrapper)
+    lane = _lane.lane(inner, binding, wrapper, dispatcher.planned)
     if lane is None:
         return wrapper
-    if _plan.looks_at_given(_configuration.settings.policy):  # asked now: configure() has told the lanes that were made
-        _lane.ask_always([lane])
+    wrapper._self_has_lane = True  # noqa: SLF001 - wrapt's way for subclasses
+    if any(
+        map(_plan.looks_at_given, (settings.policy, _configuration.settings.policy))
+    ):  # read now: configure() has told those that were there
+        ask_always([dispatcher])
     placed = OwnerMethod(lane) if binding is Binding.OWNER else classmethod(lane) if binding is Binding.CLASS else lane
     return cast("Callable[..., object]", placed)
 

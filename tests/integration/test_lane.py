@@ -35,6 +35,7 @@ from session_aware import (
     PropagationError,
     SessionAwareService,
     _lane,
+    _wrap,
     auto_session_func,
     configure,
 )
@@ -343,7 +344,7 @@ def test_classes_stay_collectable() -> None:
 
     def sizes() -> tuple[int, ...]:
         gc.collect()
-        return len(_lane._templates), len(_lane._planned), len(alive)
+        return len(_lane._templates), len(_wrap._dispatchers), len(alive)
 
     make()
     before = sizes()

@@ -1,0 +1,149 @@
+"""cloudpickle and dill take a class of ``__main__`` apart, and put it together in a process that has never seen it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = """
+import contextlib, functools, sys
+import {pickler} as pickler
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+from session_aware import NEW_SESSION, Propagation, SessionAwareService, auto_session_func
+
+
+def logged(function):
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+    return wrapper
+
+
+class Accounts(SessionAwareService):
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def of_object(self, x: int, *, session: Session = NEW_SESSION) -> object:
+        return self.name, x, session.in_transaction()
+
+    @classmethod
+    def of_class(cls, x: int, *, session: Session = NEW_SESSION) -> object:
+        return cls.__name__, x, session.in_transaction()
+
+    @staticmethod
+    def of_nobody(x: int, *, session: Session = NEW_SESSION) -> object:
+        return x, session.in_transaction()
+
+    @logged
+    def decorated(self, x: int, *, session: Session = NEW_SESSION) -> object:
+        return self.name, x, session.in_transaction()
+
+    @auto_session_func(propagation=Propagation.NESTED)
+    def marked(self, x: int, *, session: Session = NEW_SESSION) -> object:
+        return self.name, x, session.in_transaction()
+
+    @logged
+    @auto_session_func
+    def decorated_above(self, x: int, *, session: Session = NEW_SESSION) -> object:
+        return self.name, x, session.in_transaction()
+
+    partial = functools.partialmethod(of_object, 1)
+
+    def stream(self, x: int, *, session: Session = NEW_SESSION):
+        yield self.name, x, session.in_transaction()
+
+    @contextlib.contextmanager
+    def held(self, x: int, *, session: Session = NEW_SESSION):
+        yield self.name, x, session.in_transaction()
+
+    async def awaited(self, x: int, *, session: AsyncSession = NEW_SESSION) -> object:
+        return self.name, x, session.in_transaction()
+
+    async def astream(self, x: int, *, session: AsyncSession = NEW_SESSION):
+        yield self.name, x, session.in_transaction()
+
+
+class Below(Accounts):
+    def of_object(self, x: int, *, session: Session = NEW_SESSION) -> object:
+        return super().of_object(x, session=session)
+
+
+@auto_session_func
+def free(x: int, *, session: Session = NEW_SESSION) -> object:
+    return x, session.in_transaction()
+
+
+accounts = Below("ann")
+callables = accounts.of_object, Below.of_class, Below.of_nobody, accounts.of_nobody, accounts.stream, free
+with open(sys.argv[1], "wb") as file:
+    pickler.dump((Below, accounts, *callables), file)
+"""
+READER = """
+import asyncio, sys
+import {pickler} as pickler
+from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session, sessionmaker
+from session_aware import PropagationError, Propagation, configure
+
+with open(sys.argv[1], "rb") as file:
+    Below, accounts, of_object, of_class, of_nobody, of_object_nobody, stream, free = pickler.load(file)
+configure(
+    session_factory=sessionmaker(create_engine("sqlite://")),
+    async_session_factory=async_sessionmaker(create_async_engine("sqlite+aiosqlite://")),
+)
+seen = ("ann", 1, True)
+decorated = accounts.decorated, accounts.marked, accounts.decorated_above
+for one in (of_object, accounts.of_object, Below("ann").of_object, *decorated):
+    assert one(1) == seen, one
+assert accounts.partial() == seen
+assert next(stream(1)) == next(accounts.stream(1)) == seen
+with accounts.held(1) as value:
+    assert value == seen
+for one in (of_class, Below.of_class, accounts.of_class):
+    assert one(1) == ("Below", 1, True)
+for one in (of_nobody, of_object_nobody, Below.of_nobody, accounts.of_nobody, free):
+    assert one(1) == (1, True), one
+
+
+async def awaited():
+    return await accounts.awaited(1), [one async for one in accounts.astream(1)]
+
+
+assert asyncio.run(awaited()) == (seen, [seen])
+with Session(create_engine("sqlite://")) as given:
+    assert accounts.of_object(1, session=given) == ("ann", 1, False)
+    assert accounts.marked(1, session=given) == seen  # in a SAVEPOINT
+    given.rollback()
+    configure(propagation=Propagation.REQUIRES_NEW)
+    for one in (accounts.of_object, Below.of_class, Below.of_nobody, of_class, free):
+        try:
+            one(1, session=given)
+        except PropagationError:
+            pass
+        else:
+            raise AssertionError(one)
+print("seen")
+"""
+
+
+@pytest.mark.parametrize("pickler", ["cloudpickle", "dill"])
+def test_services_of_main_work_in_another_process(pickler: str, tmp_path: Path) -> None:
+    said = []
+    for name, program in (("writer.py", PROGRAM), ("reader.py", READER)):
+        file = tmp_path / name
+        file.write_text(program.replace("{pickler}", pickler))
+        done = subprocess.run(
+            [sys.executable, "-W", "error::UserWarning", str(file), str(tmp_path / "pickled")],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout)
+    assert said == ["", "seen\n"]
