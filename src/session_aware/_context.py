@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 from session_aware import _configuration, _factory, _sync
 from session_aware._plan import Plan, plan
 from session_aware._policy import SessionPolicy, merge
-from session_aware._request import Request
+from session_aware._request import Request, refuse_other_session
 from session_aware._sentinel import is_given
+from session_aware._signature import session_classes
 from session_aware._unit import UNITS
 from session_aware.exceptions import SessionAwareError
 
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-    from sqlalchemy.ext.asyncio import AsyncSession
-    from sqlalchemy.orm import Session
+    from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
+    from sqlalchemy.orm import Session, scoped_session
 
     from session_aware._policy import AsyncSessionFactory, Propagation, SessionFactory
     from session_aware._request import Unit
@@ -30,8 +31,10 @@ __all__ = ["auto_session_ctx"]
 if TYPE_CHECKING:
     S = TypeVar("S", bound=Session)
     A = TypeVar("A", bound=AsyncSession)
-    S_co = TypeVar("S_co", bound=Session, covariant=True)
-    A_co = TypeVar("A_co", bound=AsyncSession, covariant=True)
+    Given = TypeVar("Given", bound=Session | scoped_session[Any])
+    AsyncGiven = TypeVar("AsyncGiven", bound=AsyncSession | async_scoped_session[Any])
+    S_co = TypeVar("S_co", bound=Session | scoped_session[Any], covariant=True)
+    A_co = TypeVar("A_co", bound=AsyncSession | async_scoped_session[Any], covariant=True)
 
     class SyncSessionContext(Protocol[S_co]):
         """For ``with``. Its ``__exit__`` returns None, so code after the block stays reachable for type checkers."""
@@ -55,24 +58,24 @@ if TYPE_CHECKING:
 
 @overload
 def auto_session_ctx(
-    session: S,
+    session: Given,
     *,
     is_commit: bool = ...,
     propagation: Propagation | None = ...,
     read_only: bool | None = ...,
     isolation_level: str | None = ...,
     resolve_commit: bool | None = ...,
-) -> SyncSessionContext[S]: ...
+) -> SyncSessionContext[Given]: ...
 @overload
 def auto_session_ctx(
-    session: A,
+    session: AsyncGiven,
     *,
     is_commit: bool = ...,
     propagation: Propagation | None = ...,
     read_only: bool | None = ...,
     isolation_level: str | None = ...,
     resolve_commit: bool | None = ...,
-) -> AsyncSessionContext[A]: ...
+) -> AsyncSessionContext[AsyncGiven]: ...
 @overload
 def auto_session_ctx(
     session: S | None = None,
@@ -128,7 +131,8 @@ def auto_session_ctx(
     A context can be entered again after it has ended, not while it is open; each entry has its own session.
 
     Args:
-        session: The session that the surrounding function was given. None: open one. Never ``NEW_SESSION`` as a literal.
+        session: What the surrounding function was given: a session, a ``scoped_session``, or whatever stands in for one in
+            a test; it is yielded as it is. None: open one. Never ``NEW_SESSION`` as a literal.
         is_commit: False rolls an owned block back at its end and keeps its objects readable (a dry run).
         session_factory: Makes a new ``Session``. None: the one of ``configure``.
         async_session_factory: Makes a new ``AsyncSession``, for ``async with``. None: the one of ``configure``.
@@ -180,7 +184,7 @@ auto_session_ctx.__module__ = "session_aware"
 class _SessionBlock:
     """Both kinds of block in one object: which it is shows when it is entered."""
 
-    __slots__ = ("_factories", "_given", "_is_commit", "_name", "_policy", "_session", "_unit")
+    __slots__ = ("_factories", "_given", "_is_commit", "_is_open", "_name", "_policy", "_session", "_unit")
 
     def __init__(
         self, given: object, name: str, policy: SessionPolicy, factories: Mapping[str, object], *, is_commit: bool
@@ -190,12 +194,13 @@ class _SessionBlock:
         self._policy = policy
         self._factories = factories
         self._is_commit = is_commit
+        self._is_open = False
         self._session: Any = None
-        self._unit: Unit | None = None
+        self._unit: Unit | None = None  # a block that joins has none: there is nothing to do
 
     def _decided(self, *, is_async: bool) -> tuple[Request, object]:
         """Return what is to be done, and the source of the session: the given one, or the factory."""
-        if self._unit is not None:
+        if self._is_open:
             msg = f"{self._name}: it is open already. Write another 'auto_session_ctx(...)' for a block inside the block."
             raise SessionAwareError(msg)
         policy = merge(self._policy, _configuration.settings.policy)
@@ -204,29 +209,37 @@ class _SessionBlock:
         source = self._given
         if chosen is Plan.OPEN:
             source = _factory.find(self._factories, None, is_async=is_async, read_only=read_only, name=self._name)
-        return Request(chosen, UNITS[chosen], self._name, policy, commits=self._is_commit and not read_only), source
+        request = Request(chosen, UNITS[chosen], self._name, policy, commits=self._is_commit and not read_only)
+        if isinstance(source, session_classes(is_async=not is_async)):
+            refuse_other_session(request, source, "AsyncSession" if is_async else "Session")
+        return request, source
 
-    def _opened(self, unit: Unit, session: object) -> object:
+    def _opened(self, unit: Unit | None, session: object) -> object:
+        self._is_open = True
         self._unit = unit
         self._session = session
-        return session
+        return session if self._given is None else self._given  # as it is: a scoped_session, a stand-in of a test
 
-    def _closing(self) -> tuple[Unit, Any]:
-        unit, session = self._unit, self._session
-        self._unit = self._session = None
-        if unit is None:
+    def _closing(self) -> tuple[Unit | None, Any]:
+        if not self._is_open:
             msg = f"{self._name}: it was left without having been entered."
             raise SessionAwareError(msg)
+        unit, session = self._unit, self._session
+        self._is_open = False
+        self._unit = self._session = None
         return unit, session
 
     def __enter__(self) -> object:
         request, source = self._decided(is_async=False)
+        if request.plan is Plan.JOIN:
+            return self._opened(None, source)
         unit = request.new_unit(request, source)
         return self._opened(unit, _sync.enter(unit, request, source))
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         unit, _ = self._closing()
-        _sync.leave(unit, error)
+        if unit is not None:
+            _sync.leave(unit, error)
 
     def __call__(self, *_: object, **__: object) -> None:
         """Refuse to be a decorator.
@@ -242,11 +255,15 @@ class _SessionBlock:
 
     async def __aenter__(self) -> object:
         request, source = self._decided(is_async=True)
+        if request.plan is Plan.JOIN:
+            return self._opened(None, source)
         unit = request.new_unit(request, source)
         return self._opened(unit, await _asynchronous().enter(unit, request, source))
 
     async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        await _asynchronous().leave(*self._closing(), error)
+        unit, session = self._closing()
+        if unit is not None:
+            await _asynchronous().leave(unit, session, error)
 
 
 def _asynchronous() -> Any:  # noqa: ANN401 - a module

@@ -44,6 +44,7 @@ __all__ = [
     "layers",
     "placeholders",
     "read",
+    "session_classes",
     "session_parameter",
     "where",
 ]
@@ -203,7 +204,7 @@ def is_of_sqlalchemy(function: Callable[..., object], parameter: Parameter) -> b
     if parameter.default is NEW:
         return True
     named = _named_classes(function, parameter.annotation)
-    return not named or any(issubclass(cls, _session_classes(is_async=None)) for cls in named)
+    return not named or any(issubclass(cls, session_classes(is_async=None)) for cls in named)
 
 
 def placeholders(function: object) -> Iterator[str]:
@@ -318,8 +319,8 @@ def _kind(function: object) -> Kind:
 def _check_kind(function: Callable[..., object], kind: Kind, parameter: Parameter, name: str) -> None:
     """Refuse a session of the other kind. What is not clear passes: the factory's result is checked at the call."""
     named = _named_classes(function, parameter.annotation) or ()
-    sessions = [cls for cls in named if issubclass(cls, _session_classes(is_async=None))]
-    if not sessions or not all(issubclass(cls, _session_classes(is_async=not kind.is_async)) for cls in sessions):
+    sessions = [cls for cls in named if issubclass(cls, session_classes(is_async=None))]
+    if not sessions or not all(issubclass(cls, session_classes(is_async=not kind.is_async)) for cls in sessions):
         return
     found, wanted = ("Session", "AsyncSession") if kind.is_async else ("AsyncSession", "Session")
     write = f"'session: {wanted} = NEW_SESSION'"
@@ -332,7 +333,7 @@ def _check_kind(function: Callable[..., object], kind: Kind, parameter: Paramete
     raise SessionParameterError(msg)
 
 
-def _session_classes(*, is_async: bool | None) -> tuple[type, ...]:
+def session_classes(*, is_async: bool | None) -> tuple[type, ...]:
     """Return SQLAlchemy's session classes that were imported, of one kind or of both."""
     found: list[type] = []
     if is_async is not True and (orm := sys.modules.get("sqlalchemy.orm")) is not None:

@@ -198,7 +198,7 @@ class SessionFunction(_FunctionWrapper):
     _self_has_lane = False
 
     @property  # type: ignore[misc] # read-only, as wrapt has it
-    def __class__(self) -> type:
+    def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride] - likewise
         # Behind a lane nobody looks for a function, and cloudpickle would take one apart and lose what wraps it.
         return type(self) if self._self_has_lane else type(self.__wrapped__)
 
@@ -214,7 +214,7 @@ class SessionFunction(_FunctionWrapper):
         return self  # as functions do
 
     def __reduce_ex__(self, _protocol: object) -> str | tuple[object, ...]:
-        dispatcher: Dispatcher = self._self_wrapper.__self__  # type: ignore[attr-defined] # its dispatch
+        dispatcher: Dispatcher = cast("Any", self._self_wrapper).__self__
         if dispatcher.binding is Binding.FUNCTION and not self._self_has_lane:
             return self.__qualname__  # as functions do
         return _restored, (

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
+from unittest import mock
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
+from sqlalchemy.orm import Session, scoped_session
 
 from session_aware import (
     NEW_SESSION,
@@ -53,6 +55,41 @@ def test_block_yields_a_given_session_untouched(database: SyncDatabase) -> None:
         with pytest.raises(Failure), auto_session_ctx(session):
             add(session, "bad")
         assert database.recorder.events == JOINED
+
+
+@pytest.mark.parametrize("make", [scoped_session, lambda _: mock.Mock(), lambda _: mock.MagicMock(spec=Session)])
+def test_block_yields_whatever_is_given_as_it_is(sqlite: SyncDatabase, make: Callable[[Any], Any]) -> None:
+    given = make(sqlite.maker)
+    block = auto_session_ctx(given)
+    for _ in range(2):
+        with block as same:
+            assert same is given
+    with pytest.raises(Failure), block:
+        raise Failure
+    assert sqlite.recorder.events == NOTHING
+
+
+@pytest.mark.parametrize("make", [lambda maker: async_scoped_session(maker, asyncio.current_task), lambda _: mock.Mock()])
+def test_async_block_yields_whatever_is_given_as_it_is(aiosqlite: AsyncDatabase, make: Callable[[Any], Any]) -> None:
+    async def scenario() -> None:
+        given = make(aiosqlite.maker)
+        async with auto_session_ctx(given) as same:
+            assert same is given
+        with pytest.raises(Failure):
+            async with auto_session_ctx(given):
+                raise Failure
+
+    aiosqlite.run(scenario())
+    assert aiosqlite.recorder.events == NOTHING
+
+
+def test_block_with_a_savepoint_yields_the_given_registry(sqlite: SyncDatabase) -> None:
+    given = scoped_session(sqlite.maker)
+    with auto_session_ctx(given, propagation=Propagation.NESTED) as same:
+        assert same is given
+        add(given(), "ann")
+    assert sqlite.recorder.transactions == ["BEGIN", "SAVEPOINT", "RELEASE"]
+    given.remove()
 
 
 def test_async_block_yields_a_given_session_untouched(async_database: AsyncDatabase) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import pytest
-from sqlalchemy.orm import sessionmaker
+from sqlalchemy.orm import Session, sessionmaker
 
-from session_aware import NEW_SESSION
+from session_aware import NEW_SESSION, SessionAwareService, configure, describe
 from tests.databases import AsyncDatabase, Databases, SyncDatabase
 from tests.ledger import Account
-from tests.services import JOINED, NOTHING, OWNED, UNDONE, Accounts, AsyncAccounts, Failure
+from tests.services import JOINED, NOTHING, OWNED, UNDONE, Accounts, AsyncAccounts, Failure, add, passing
 
 SYNC_KINDS = [
     "open",
@@ -279,3 +280,124 @@ def test_function_that_injects_its_own_session_is_left_as_it_is(sqlite: SyncData
             return bool(session.in_transaction())
 
     assert Here().is_given() is False
+
+
+# Callable objects that bind themselves
+
+
+class Binding:
+    """A callable object with a ``__get__`` of its own."""
+
+    def __call__(self, service: Accounts, owner: str, *, session: Session = NEW_SESSION) -> Account:
+        return service.open(owner, session=session)
+
+    def __get__(self, service: Any, _owner: type | None = None) -> Any:
+        return self if service is None else functools.partial(self, service)
+
+
+def test_callable_object_that_binds_itself_is_session_aware(sqlite: SyncDatabase) -> None:
+    class Here(Accounts, session_factory=sqlite.maker):
+        bound = Binding()
+
+    assert Here().bound("ann").owner == "ann"
+    assert sqlite.recorder.take() == OWNED
+    with sqlite.maker() as session:
+        assert Here().bound("bob", session=session) in session
+    assert sqlite.owners() == ["ann"]
+
+
+# Keywords
+
+
+class Keywords(SessionAwareService):
+    @classmethod
+    def of_class(cls, *, session: Session = NEW_SESSION, **named: object) -> dict[str, object]:
+        return named
+
+    @staticmethod
+    def of_nobody(*, session: Session = NEW_SESSION, **named: object) -> dict[str, object]:
+        return named
+
+    def of_object(self, /, *, session: Session = NEW_SESSION, **named: object) -> dict[str, object]:
+        return named
+
+    @passing
+    def decorated(self, /, *, session: Session = NEW_SESSION, **named: object) -> dict[str, object]:
+        return named
+
+
+NAMES = ["self", "cls", "wrapped", "instance", "args", "kwargs", "request", "source", "function", "owner", "target", "ask"]
+
+
+@pytest.mark.parametrize("name", ["of_class", "of_nobody", "of_object", "decorated"])
+@pytest.mark.parametrize("keyword", NAMES)
+def test_keyword_of_any_name_arrives_with_and_without_a_session(name: str, keyword: str, sqlite: SyncDatabase) -> None:
+    if name == "of_class" and keyword == "cls":  # which Python itself refuses
+        keyword = "klass"
+    configure(session_factory=sqlite.maker)
+    for given in ({}, {"session": Session()}):
+        assert getattr(Keywords(), name)(**{keyword: 1}, **given) == {keyword: 1}
+
+
+# Whatever the default is
+
+
+class Marker:
+    """A framework's, such as ``Depends``."""
+
+
+def test_default_that_is_no_session_means_omitted(sqlite: SyncDatabase) -> None:
+    class Here(SessionAwareService, session_factory=sqlite.maker):
+        def marked(self, *, session: Session = cast("Any", Marker())) -> bool:  # noqa: B008 - as people write it
+            return isinstance(session, Session)
+
+        @passing
+        def decorated(self, *, session: Session = cast("Any", Marker())) -> bool:  # noqa: B008 - likewise
+            return isinstance(session, Session)
+
+        def shared(self, *, session: Session = SHARED) -> bool:
+            return session is SHARED
+
+    assert (Here().marked(), Here().decorated(), Here().shared()) == (True, True, False)
+    assert isinstance(inspect.signature(Here.marked).parameters["session"].default, Marker)
+    assert sqlite.recorder.events == NOTHING  # no statement, no connection
+
+
+SHARED = Session()
+
+
+# Required positional sessions, and those of other libraries
+
+
+class Client:
+    """Another library's session."""
+
+
+def test_required_positional_session_is_left_alone(sqlite: SyncDatabase) -> None:
+    class Here(SessionAwareService, session_factory=sqlite.maker):
+        def _insert(self, session: Session, owner: str) -> Account:
+            return add(session, owner)
+
+        def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+            return self._insert(session, owner)
+
+        def fetch(self, session: Client | None = None) -> Client | None:
+            return session
+
+        def fetch_by_name(self, *, session: Client | None = None) -> Client | None:
+            return session
+
+        def send(self, *, session: Client) -> Client:
+            return session
+
+    Here().open("ann")
+    assert sqlite.recorder.take() == OWNED
+    client = Client()
+    assert (Here().fetch(), Here().fetch_by_name(), Here().send(session=client)) == (None, None, client)
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'session'"):
+        Here()._insert(owner="ann")  # type: ignore[call-arg] # the point
+    [finding] = describe(Here).findings
+    assert finding.endswith(
+        "Here._insert: takes 'session' but is not wrapped: its 'session' is positional. Write '*, session: Session = "
+        "NEW_SESSION', unless every caller passes one.",
+    )

@@ -314,3 +314,44 @@ auto_session_func(async_session_factory=sessionmaker())
         "Session, but async callables need the other kind. Write "
         "'async_session_factory=async_sessionmaker(async_engine)'."
     )
+
+
+class Answers:
+    """Answers to every name, as clients of remote procedures and proxies do."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *_: name
+
+
+@pytest.mark.parametrize("keyword", ["session_factory", "read_session_factory"])
+def test_what_answers_to_every_name_does_not_beat_configure(sqlite: SyncDatabase, keyword: str) -> None:
+    class Remote(Answers, SessionAwareService, read_only=keyword == "read_session_factory"):
+        def look(self, *, session: Session = NEW_SESSION) -> bool:
+            return session.in_transaction()
+
+    with pytest.raises(SessionFactoryError, match="returned str"):
+        Remote().look()
+    factories: dict[str, Any] = {keyword: sqlite.maker}
+    configure(**factories)
+    assert Remote().look() is True
+    Remote.session_factory = sqlite.maker
+    assert Remote().look() is True
+
+
+def test_factory_that_only_getattr_knows_is_the_last_that_is_asked(named: dict[str, SyncDatabase]) -> None:
+    class Proxy(Accounts):
+        def look(self, *, session: Session = NEW_SESSION) -> None:
+            session.connection()
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "session_factory":
+                return named["instance"].maker
+            raise AttributeError(name)
+
+    Proxy().look()
+    assert used(named) == ["instance"]
+    configure(session_factory=named["process"].maker)
+    Proxy().look()
+    assert used(named) == ["process"]

@@ -6,7 +6,7 @@ from typing import assert_type
 
 from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from session_aware import NEW_SESSION, Propagation, SessionAwareService, auto_session_ctx
 
@@ -36,6 +36,9 @@ def given(session: Session, audited: AuditedSession) -> None:
         assert_type(s, Session)
     with auto_session_ctx(audited, is_commit=False, read_only=True) as a:
         assert_type(a, AuditedSession)
+    registry = scoped_session(sessionmaker())
+    with auto_session_ctx(registry) as r:
+        assert_type(r, scoped_session[Session])
     with auto_session_ctx(session, propagation=Propagation.NESTED, isolation_level="SERIALIZABLE") as s:
         assert_type(s, Session)
 
