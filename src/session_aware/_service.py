@@ -96,7 +96,7 @@ class SessionAwareService:
             Accounts().open("bob", session=s)
     """
 
-    __module__ = "session_aware"
+    # Not from "session_aware", as the other public names are: inspect.getsource looks for a class in its module's file.
     __slots__ = ()
 
     if TYPE_CHECKING:  # attrs, msgspec, pydantic and typing.get_type_hints take what they see for fields

@@ -19,7 +19,7 @@ import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from unittest import mock
 
 import attrs
@@ -314,6 +314,59 @@ def test_policies_of_a_subclass_and_of_configure_reach_calls_with_a_session() ->
     finally:
         configure(propagation=None)
     assert Plain().get(session=GIVEN) == 1
+
+
+def test_configure_while_other_threads_create_classes_reaches_all_of_them() -> None:
+    before = sys.getswitchinterval()
+    stop = threading.Event()
+    made: list[type] = []
+    errors: list[BaseException] = []
+
+    def create() -> None:
+        try:
+            while not stop.is_set():
+
+                class Short(SessionAwareService, session_factory=maker):
+                    def get(self, *, session: Session = NEW_SESSION) -> int:
+                        return 1
+
+                made.append(Short)
+        except BaseException as error:  # noqa: BLE001 - looked at below
+            errors.append(error)
+
+    creators = [threading.Thread(target=create) for _ in range(4)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for creator in creators:
+            creator.start()
+        for _ in range(200):
+            configure(propagation=Propagation.REQUIRES_NEW)
+    finally:
+        stop.set()
+        sys.setswitchinterval(before)
+        for creator in creators:
+            creator.join()
+    assert not errors
+    for service in made:
+        with pytest.raises(PropagationError):
+            cast("Any", service)().get(session=GIVEN)
+
+
+def test_class_that_is_created_while_configure_runs_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    dress = _lane._dress
+
+    def configured_meanwhile(*args: Any) -> None:
+        configure(propagation=Propagation.REQUIRES_NEW)
+        dress(*args)
+
+    monkeypatch.setattr(_lane, "_dress", configured_meanwhile)
+
+    class Short(SessionAwareService, session_factory=maker):
+        def get(self, *, session: Session = NEW_SESSION) -> int:
+            return 1
+
+    with pytest.raises(PropagationError):
+        Short().get(session=GIVEN)
 
 
 def test_nested_warning_points_to_the_callers_line_through_lanes() -> None:
