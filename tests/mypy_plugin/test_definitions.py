@@ -15,13 +15,25 @@ def test_positional_session_is_reported(project: Project) -> None:
         def passes(func: T) -> T:
             return func
 
+        from sqlalchemy import orm
+        class Client: ...
+
+        class Executes(Protocol):
+            def execute(self) -> None: ...
+
         class Accounts(SessionAwareService):
             def __init__(self, session: Session) -> None: ...
             def __post_init__(self, session: Session) -> None: ...
             def rename(self, owner: str, session: Session) -> None: ...  # E: session-positional
             def close(self, session: Session = NEW_SESSION) -> None: ...  # E: session-positional
             @staticmethod
-            def rate(session: str) -> None: ...  # E: session-positional
+            def rate(session: str) -> None: ...
+            def fetch(self, session: "Client | None" = None) -> None: ...
+            def fetch_all(self, *, session: Client) -> None: ...
+            def fetched(self, session: "Client | Session") -> None: ...  # E: session-positional
+            def registry(self, session: "orm.scoped_session[Session]") -> None: ...  # E: session-positional
+            def anything(self, session: Any) -> None: ...  # E: session-positional
+            def duck(self, session: Executes) -> None: ...  # E: session-positional
             def good(self, *, session: Session = NEW_SESSION) -> None: ...
             def other(self, *session: Session) -> None: ...
             def keywords(self, **session: Session) -> None: ...
@@ -55,8 +67,13 @@ def test_positional_session_is_reported(project: Project) -> None:
     project.verify()
     assert (
         'error: "Accounts.rename": parameter "session" must be keyword-only. '
-        "A positional session collides with ordinary arguments. Write "
+        "The method is not wrapped, and every caller has to pass one. Write "
         '"def rename(..., *, session: Session = NEW_SESSION)"  [session-positional]' in project.output
+    )
+    assert (
+        'error: "Accounts.close": parameter "session" must be keyword-only. '
+        "A positional session collides with ordinary arguments. Write "
+        '"def close(..., *, session: Session = NEW_SESSION)"  [session-positional]' in project.output
     )
     assert 'error: "Plain.method": parameter' in project.output
 

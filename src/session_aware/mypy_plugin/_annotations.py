@@ -14,13 +14,23 @@ if TYPE_CHECKING:
 
     from mypy.nodes import FuncItem
 
-__all__ = ["Lookup", "NotReadyError", "SessionType", "class_of", "session_type", "unknown", "with_type_parameters"]
+__all__ = [
+    "Lookup",
+    "NotReadyError",
+    "SessionType",
+    "class_of",
+    "is_of_another_library",
+    "session_type",
+    "unknown",
+    "with_type_parameters",
+]
 
 Lookup = Callable[[str], SymbolTableNode | Type | None]
 """What a name in an annotation means where it stands: a symbol, the bound of a type parameter, or None for not bound."""
 
 _SYNC: Final = "sqlalchemy.orm.session.Session"
 _ASYNC: Final = "sqlalchemy.ext.asyncio.session.AsyncSession"
+_REGISTRIES: Final = ("sqlalchemy.orm.scoping.scoped_session", "sqlalchemy.ext.asyncio.scoping.async_scoped_session")
 _ANNOTATED: Final = frozenset({"typing.Annotated", "typing_extensions.Annotated"})
 
 
@@ -76,6 +86,20 @@ def session_type(annotation: Type, lookup: Lookup) -> SessionType | None:
     if not is_async and not info.has_base(_SYNC):
         return None
     return SessionType(info, is_async=is_async, is_optional=len(types) > 1)
+
+
+def is_of_another_library(annotation: Type, lookup: Lookup) -> bool:
+    """Say whether an annotation names classes, and none of them is SQLAlchemy's: the rule that holds at run time.
+
+    Raises:
+        NotReadyError: mypy has not bound a name of the annotation yet.
+    """
+    types = [typ for typ in _alternatives(annotation, lookup) if not isinstance(typ, NoneType)]
+    infos = [typ.type for typ in types if isinstance(typ, Instance)]
+    says_nothing = any(info.is_protocol or info.fullname in {"builtins.object", "typing.Any"} for info in infos)
+    if not types or len(infos) < len(types) or says_nothing:
+        return False
+    return not any(info.has_base(base) for info in infos for base in (_SYNC, _ASYNC, *_REGISTRIES))
 
 
 def class_of(annotation: Type, lookup: Lookup) -> TypeInfo | None:

@@ -65,7 +65,7 @@ def _check(ctx: FunctionContext | MethodContext, decorated: Decorator) -> None:
     if found is None or (func.info and is_service(func.info)):  # of a service the class statement was looked at
         return
     name = _name(decorated)
-    if is_plainly_decorated(decorated) and not check_keyword_only(found, name, ctx.api.fail):
+    if is_plainly_decorated(decorated) and not check_keyword_only(found, name, ctx.api.fail, is_marked=True):
         return
     session = found.session_type(unknown)
     if session is not None and found.is_keyword_only:

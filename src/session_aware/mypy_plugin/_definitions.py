@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from session_aware.mypy_plugin._codes import Fail
     from session_aware.mypy_plugin._parameter import Parameter
 
-__all__ = ["check_definition", "check_keyword_only", "fullname_of", "is_plainly_decorated"]
+__all__ = ["check_definition", "check_keyword_only", "fullname_of", "is_marking", "is_plainly_decorated"]
 
+_MARK: Final = "session_aware._function.auto_session_func"
 _OVERLOAD: Final = frozenset({"typing.overload", "typing_extensions.overload"})
 
 # Decorators that leave the function beneath them what it is. Under any other one the plugin abstains.
@@ -45,7 +46,7 @@ _TRANSPARENT: Final = _OVERLOAD | {
     "builtins.staticmethod",
     "contextlib.asynccontextmanager",
     "contextlib.contextmanager",
-    "session_aware._function.auto_session_func",
+    _MARK,
     "typing.final",
     "typing.override",
     "typing_extensions.deprecated",
@@ -82,6 +83,11 @@ def fullname_of(decorator: Expression) -> str:
     return decorator.fullname if isinstance(decorator, RefExpr) else ""
 
 
+def is_marking(decorator: Expression) -> bool:
+    """Say whether a decorator is ``auto_session_func``."""
+    return fullname_of(decorator) == _MARK
+
+
 def _names(decorated: Decorator | None) -> set[str]:
     return set() if decorated is None else {fullname_of(decorator) for decorator in decorated.original_decorators}
 
@@ -91,12 +97,22 @@ def is_plainly_decorated(decorated: Decorator | None) -> bool:
     return _names(decorated) <= _TRANSPARENT
 
 
-def check_keyword_only(found: Parameter, name: str, fail: Fail) -> bool:
-    """Report a positional ``session``: the class statement or the decorator refuses it at run time."""
+def check_keyword_only(found: Parameter, name: str, fail: Fail, *, is_marked: bool) -> bool:
+    """Report a positional ``session``, which is refused at run time.
+
+    Args:
+        found: The parameter.
+        name: Of the function, for the message.
+        fail: Reports.
+        is_marked: Whether the function is under ``auto_session_func``. Otherwise a required one is left alone at run time.
+    """
     if found.is_keyword_only:
         return True
+    why = "A positional session collides with ordinary arguments"
+    if found.argument.initializer is None and not is_marked:
+        why = "The method is not wrapped, and every caller has to pass one"
     fail(
-        f'"{name}": parameter "session" must be keyword-only. A positional session collides with ordinary arguments. '
+        f'"{name}": parameter "session" must be keyword-only. {why}. '
         f'Write "def {name.rpartition(".")[2]}(..., *, session: Session = NEW_SESSION)"',
         found.argument,
         code=_codes.POSITIONAL,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from mypy.nodes import ARG_NAMED, ARG_NAMED_OPT, FuncDef
 from mypy.types import CallableType, Overloaded, Type, get_proper_type
 
-from session_aware.mypy_plugin._annotations import session_type, unknown, with_type_parameters
+from session_aware.mypy_plugin._annotations import is_of_another_library, session_type, unknown, with_type_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +45,13 @@ class Parameter:
         if not isinstance(signature, CallableType):
             return None
         return session_type(signature.arg_types[self.index], with_type_parameters(self.func, lookup))
+
+    def is_of_another_library(self, lookup: Lookup) -> bool:
+        """Say whether it is no session of SQLAlchemy, by its annotation; may raise ``NotReadyError``."""
+        signature = self.func.type
+        if not isinstance(signature, CallableType):
+            return False
+        return is_of_another_library(signature.arg_types[self.index], with_type_parameters(self.func, lookup))
 
 
 def parameter(func: FuncItem) -> Parameter | None:

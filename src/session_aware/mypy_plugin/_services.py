@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from mypy.server.trigger import make_trigger
 
 from session_aware.mypy_plugin._annotations import NotReadyError
-from session_aware.mypy_plugin._definitions import check_definition, check_keyword_only, is_plainly_decorated
+from session_aware.mypy_plugin._definitions import check_definition, check_keyword_only, is_marking, is_plainly_decorated
 from session_aware.mypy_plugin._ownership import check_ownership
 from session_aware.mypy_plugin._parameter import is_rewritten, make_optional, parameter, restore
 from session_aware.mypy_plugin._super import check_super_calls
@@ -83,7 +83,13 @@ def _visit_method(ctx: ClassDefContext, func: FuncDef, decorated: Decorator | No
     name = f"{ctx.cls.name}.{func.name}"
     found = parameter(func)
     calls = calls_in(func)
-    if found is not None and (not is_plainly_decorated(decorated) or check_keyword_only(found, name, ctx.api.fail)):
+    if found is not None and found.is_of_another_library(lookup):
+        found = None
+    if found is not None and is_plainly_decorated(decorated):
+        is_marked = decorated is not None and any(map(is_marking, decorated.original_decorators))
+        if not check_keyword_only(found, name, ctx.api.fail, is_marked=is_marked):
+            found = None
+    if found is not None:
         session = found.session_type(lookup) if found.is_keyword_only else None
         if session is not None:
             ctx.api.add_plugin_dependency(make_trigger(session.info.fullname))
