@@ -72,7 +72,7 @@ class Binding(enum.Enum):
     FUNCTION = "{ask}({all})"
     INSTANCE = "{ask}({first}, {rest})"  # not bound to the object: that costs as much as all that wrapt does then
     CLASS = "{ask}(None, {first})({rest})"
-    OWNER = "{ask}(None, {owner})({all})"  # a static method that is passed the class it was reached through
+    OWNER = "{ask}(None, {cls})({all})"  # a static method that is passed the class it was reached through
 
 
 # classmethod is not generic at run time before Python 3.13.
@@ -182,10 +182,8 @@ def _dress(made: FunctionType, function: FunctionType, declared: FunctionType, w
     for name in _COPIED:
         setattr(made, name, getattr(function, name))
     made.__dict__.update({**function.__dict__, _WRAPPER: wrapper, "__wrapped__": function})
-    if binding is Binding.OWNER:  # the bound method drops the owner, so the signature has to have it
-        signature = inspect.signature(function)
-        owner = inspect.Parameter(made.__code__.co_varnames[0], inspect.Parameter.POSITIONAL_ONLY)
-        made.__dict__["__signature__"] = signature.replace(parameters=[owner, *signature.parameters.values()])
+    if binding is Binding.OWNER:  # whoever follows __wrapped__ would take the first parameter for the one that is bound
+        del made.__dict__["__wrapped__"]
 
 
 def _shape(function: FunctionType, binding: Binding) -> _Shape | None:
@@ -210,7 +208,7 @@ def _shape(function: FunctionType, binding: Binding) -> _Shape | None:
 
 
 def _compiled(shape: _Shape) -> _Template:
-    names = {name: _unused(name, shape) for name in ("method", "new_session", "planned", "owner")}
+    names = {name: _unused(name, shape) for name in ("method", "new_session", "planned", "cls")}
     names["ask"] = LANE_VARIABLE
     taken = list(shape.positional)
     if shape.positional_only:
@@ -222,7 +220,7 @@ def _compiled(shape: _Shape) -> _Template:
         taken.append(f"**{shape.kwargs}")
         passed.append(f"**{shape.kwargs}")
     if shape.binding is Binding.OWNER:
-        taken = [names["owner"], *(() if shape.positional_only else "/"), *taken]
+        taken = [names["cls"], *(() if shape.positional_only else "/"), *taken]
     everything = ", ".join([*shape.positional, *passed])
     first, rest = (*shape.positional, f"{shape.args}[0]")[0], [*shape.positional[1:], *passed]
     if not shape.positional and shape.args:

@@ -11,7 +11,7 @@ import pickle
 import pydoc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast, get_type_hints, runtime_checkable
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast, runtime_checkable
 from unittest import mock
 
 import attrs
@@ -601,44 +601,6 @@ class Documented(SessionAwareService):
     async def astream(self, *, session: AsyncSession = NEW_SESSION) -> AsyncIterator[int]:
         """Stream later."""
         yield 1
-
-
-class Undecorated:
-    """The same without the library."""
-
-
-for _name, _value in vars(Documented).items():
-    if not _name.startswith("_") and callable(getattr(Documented, _name)):
-        _function = inspect.unwrap(getattr(_value, "__func__", _value))
-        _function = getattr(_function, "__func__", _function)
-        setattr(
-            Undecorated,
-            _name,
-            {"of_class": classmethod, "static": staticmethod}.get(_name, lambda function: function)(_function),
-        )
-
-NAMES = ["open", "of_class", "static", "aopen", "stream", "astream"]
-TESTS = [
-    inspect.signature,
-    inspect.iscoroutinefunction,
-    inspect.isgeneratorfunction,
-    inspect.isasyncgenfunction,
-    inspect.isroutine,
-    inspect.getsource,
-    inspect.getdoc,
-    callable,
-    get_type_hints,
-    lambda function: function.__name__,
-    lambda function: function.__qualname__,
-    lambda function: function.__module__,
-]
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("look", TESTS)
-def test_introspection_sees_what_it_sees_without_the_library(name: str, look: Any) -> None:
-    assert look(getattr(Documented(), name)) == look(getattr(Undecorated(), name))
-    assert look(getattr(Documented, name)) == look(getattr(Undecorated, name))
 
 
 def test_bound_methods_look_bound() -> None:
