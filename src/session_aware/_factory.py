@@ -233,22 +233,14 @@ def gives_factory_later(attribute: object) -> bool:
 
 def makes_sessions(given: object) -> str | None:
     """Describe what makes sessions, or connections for them; None for anything else."""
-    asyncio_module = sys.modules.get("sqlalchemy.ext.asyncio")
-    makers: tuple[type, ...] = (sessionmaker, scoped_session, Engine)
-    sessions: tuple[type, ...] = (Session,)
-    if asyncio_module is not None:
-        makers += (asyncio_module.async_sessionmaker, asyncio_module.async_scoped_session, asyncio_module.AsyncEngine)
-        sessions += (asyncio_module.AsyncSession,)
-    is_maker = isinstance(given, makers) or (isinstance(given, type) and issubclass(given, sessions))
+    shared, engines, sessions = _classes()
+    made = getattr(given, "class_", given)
+    is_maker = isinstance(given, shared + engines) or (isinstance(made, type) and issubclass(made, sessions))
     return _described(given) if is_maker else None
 
 
-def _described(factory: object) -> str:
-    name = factory.__name__ if isinstance(factory, type) else type(factory).__name__
-    return f"the class {name}" if isinstance(factory, type) else f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
-
-
-def _problem(factory: object, *, is_async: bool) -> str | None:
+def _classes() -> tuple[tuple[type, ...], tuple[type, ...], tuple[type, ...]]:
+    """Return SQLAlchemy's classes of shared sessions, of what makes connections, and of sessions, as far as imported."""
     asyncio_module = sys.modules.get("sqlalchemy.ext.asyncio")
     shared: tuple[type, ...] = (scoped_session,)
     engines: tuple[type, ...] = (Engine, Connection)
@@ -257,6 +249,16 @@ def _problem(factory: object, *, is_async: bool) -> str | None:
         shared += (asyncio_module.async_scoped_session,)
         engines += (asyncio_module.AsyncEngine, asyncio_module.AsyncConnection)
         sessions += (asyncio_module.AsyncSession,)
+    return shared, engines, sessions
+
+
+def _described(factory: object) -> str:
+    name = factory.__name__ if isinstance(factory, type) else type(factory).__name__
+    return f"the class {name}" if isinstance(factory, type) else f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+def _problem(factory: object, *, is_async: bool) -> str | None:
+    shared, engines, sessions = _classes()
     if isinstance(factory, shared):
         return "hands one session to every call of a thread or task, so that one call would commit or close another's work"
     if isinstance(factory, engines):

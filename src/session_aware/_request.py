@@ -112,18 +112,26 @@ def refuse_rows(result: object, name: str) -> NoReturn:
 
 
 def has_rows(result: Any) -> bool:  # noqa: ANN401 - sync or async
-    """Say whether a result still has rows to give; what it is asked for is lost."""
+    """Say whether a result still has rows to give; then it is closed."""
     try:
-        rows = result.fetchmany(1)
-        if isinstance(rows, CoroutineType):
-            from sqlalchemy.util import await_only  # noqa: PLC0415 - needs greenlet, which is an extra
-
-            rows = await_only(rows)
+        rows = _awaited(result.fetchmany(1))
     except ResourceClosedError:  # closed, or the answer to an UPDATE, which has none
         return False
     except InvalidRequestError:  # unique() is wanted, or the like
-        return True
+        rows = True
+    if rows:
+        _awaited(result.close())  # or the driver would warn of its cursor
     return bool(rows)
+
+
+def _awaited(made: object) -> object:
+    """Await what an async result returns: what ends an async unit runs in a greenlet."""
+    if not isinstance(made, CoroutineType):
+        return made
+    from sqlalchemy.util import await_only  # noqa: PLC0415 - needs greenlet, which is an extra
+
+    found: object = await_only(made)
+    return found
 
 
 def refuse_other_result(result: object, kind: str, name: str) -> NoReturn:

@@ -12,6 +12,7 @@ import inspect
 import os
 import pickle
 import pydoc
+import re
 import subprocess
 import sys
 import textwrap
@@ -394,9 +395,10 @@ def called_by_super(cls: Any, name: str) -> object:
 def seen(one: Made, tool: str, name: str) -> object:
     with current(one):
         try:
-            return TOOLS[tool](one.cls, name)
+            found = TOOLS[tool](one.cls, name)
         except Exception as error:  # noqa: BLE001 - where plain classes fail, services may, too
-            return type(error).__name__, str(error)
+            found = type(error).__name__, str(error)
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(found))  # addresses say nothing
 
 
 @has_lane

@@ -13,11 +13,11 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from sqlalchemy import event, exc, text
+from sqlalchemy import event, exc, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
-from session_aware import NEW_SESSION, CommitOutcomeUnknown, _hooks
+from session_aware import NEW_SESSION, CommitOutcomeUnknown, SessionAwareError, _hooks
 from tests.databases import AsyncDatabase, SyncDatabase
 from tests.ledger import Account, Entry
 from tests.services import JOINED, NOTHING, OWNED, UNDONE, Accounts, AsyncAccounts, Failure, aadd, add
@@ -520,3 +520,36 @@ def test_calls_warn_of_nothing(work: Work) -> None:
         warnings.simplefilter("error")
         work.open("ann")
         work.open("bob")
+
+
+# Results that still have rows to give
+
+
+class Results(AsyncAccounts):
+    async def streamed(self, *, session: AsyncSession = NEW_SESSION) -> Any:
+        await aadd(session, "ann")
+        return await session.stream(select(Account))
+
+    async def buffered(self, *, session: AsyncSession = NEW_SESSION) -> Any:
+        await aadd(session, "ann")
+        return await session.execute(select(Account))
+
+    async def exhausted(self, *, session: AsyncSession = NEW_SESSION) -> Any:
+        result = await session.stream_scalars(select(Account))
+        assert [account async for account in result] == []
+        return result
+
+    async def updated(self, *, session: AsyncSession = NEW_SESSION) -> Any:
+        return await session.execute(update(Account).values(balance=1))
+
+
+def test_async_result_with_rows_is_refused(async_database: AsyncDatabase) -> None:
+    results = Results()
+    results.async_session_factory = async_database.maker
+    for call in (results.streamed, results.buffered):
+        with pytest.raises(SessionAwareError, match="it returned a Result with rows"):
+            async_database.run(call())
+        assert async_database.recorder.take() == UNDONE
+    async_database.run(results.exhausted())
+    assert async_database.run(results.updated()).rowcount == 0
+    assert async_database.recorder.events == OWNED * 2

@@ -25,6 +25,7 @@ from session_aware import (
     Propagation,
     PropagationError,
     SessionAwareService,
+    SessionFactoryError,
     SessionParameterError,
     auto_session_func,
     describe,
@@ -103,6 +104,17 @@ def test_patch_of_the_base_reaches_the_subclass(sqlite: SyncDatabase) -> None:
     with mock.patch.object(Opening, "open", lambda _self, owner: owner):
         assert Below().open("ann") == "ann"  # type: ignore[comparison-overlap] # patched
     assert Below().open("ann").owner == "ann"
+
+
+def test_dispatching_method_under_another_name_stays_session_aware(sqlite: SyncDatabase) -> None:
+    class Below(Accounts, session_factory=sqlite.maker):
+        again = Accounts.dispatched
+        bound = Accounts().dispatched
+
+    assert Below().again("ann").owner == "ann"
+    assert sqlite.recorder.events == OWNED
+    with pytest.raises(SessionFactoryError):
+        Below().bound("ann")  # of an object that has none
 
 
 def test_function_that_is_set_later_is_not_wrapped_and_says_so() -> None:
@@ -494,6 +506,11 @@ def test_keywords_for_other_bases_pass_through(sqlite: SyncDatabase) -> None:
 
         class Wrong(Opening, unknown=True):
             """Has a keyword of none."""
+
+    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'label'"):
+
+        class Lacking(Opening, Registered):
+            """Lacks a keyword of another base."""
 
 
 # Pickling and copies

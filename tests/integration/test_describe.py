@@ -46,6 +46,9 @@ class Base(SessionAwareService, session_factory=maker, isolation_level="SERIALIZ
     def __init__(self, session: object = None) -> None:
         pass
 
+    def fetch(self, *, session: bytes | None = None) -> None:
+        """Take another library's."""
+
 
 class Shop(Mixin, Base, propagation=Propagation.NESTED):
     @classmethod

@@ -130,6 +130,17 @@ def test_name_mangled_parameters_arrive() -> None:
     assert words._Words__mangled(_Words__secret=7) == words._Words__mangled(_Words__secret=7, session=GIVEN) == 7
 
 
+def test_method_without_a_place_for_its_object_stays_as_useless_as_it_is() -> None:
+    class Odd(SessionAwareService, session_factory=maker):
+        def nobody(*, session: Session = NEW_SESSION) -> str:  # type: ignore[misc] # the point
+            return "called"
+
+    odd: Any = Odd
+    assert odd.nobody(session=GIVEN) == "called"
+    with pytest.raises(TypeError, match=r"takes 0 positional arguments but 1"):
+        odd().nobody(session=GIVEN)
+
+
 def test_defaults_are_the_same_objects() -> None:
     default: list[int] = []
 
@@ -404,6 +415,20 @@ def test_classes_stay_collectable() -> None:
     for _ in range(10_000):
         make()
     assert sizes() == before
+
+
+def test_body_that_ignores_its_close_is_told_as_by_python() -> None:
+    class Stubborn(SessionAwareService, session_factory=maker):
+        def stream(self, *, session: Session = NEW_SESSION) -> Iterator[int]:
+            with contextlib.suppress(GeneratorExit):
+                yield 1
+            yield 2
+
+    for given in ({}, {"session": GIVEN}):
+        stream: Any = Stubborn().stream(**given)
+        assert next(stream) == 1
+        with pytest.raises(RuntimeError, match="generator ignored GeneratorExit"):
+            stream.close()
 
 
 def test_what_calls_with_async_generators_and_generators_return_is_the_bodys() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy.orm import Session
+
+from session_aware import NEW_SESSION, SessionAwareService, auto_session_func
 
 PROGRAM = """
 import contextlib, functools, sys
@@ -129,6 +134,25 @@ with Session(create_engine("sqlite://")) as given:
             raise AssertionError(one)
 print("seen")
 """
+
+
+class Here(SessionAwareService):
+    @staticmethod
+    def static(*, session: Session = NEW_SESSION) -> int:
+        return 1
+
+
+class Opener:
+    def __call__(self, *, session: Session = NEW_SESSION) -> int:
+        return 1
+
+
+def test_what_stands_in_a_class_goes_by_value_and_copies_are_the_same() -> None:
+    for value in (vars(Here)["static"], vars(Here)["static"].__func__.__dict__["__session_aware__"]):
+        made, arguments, *_ = value.__reduce_ex__(4)
+        assert type(made(*arguments)) is type(value)
+    made_of_object: Any = auto_session_func(Opener())
+    assert copy.copy(made_of_object) is copy.deepcopy(made_of_object) is made_of_object
 
 
 @pytest.mark.parametrize("pickler", ["cloudpickle", "dill"])

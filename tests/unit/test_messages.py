@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Generic, TypeVar, cast
 
 import pytest
-from sqlalchemy import create_engine, exc, text
+from sqlalchemy import ForeignKey, create_engine, exc, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, scoped_session, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, scoped_session, sessionmaker
 
 import session_aware
 from session_aware import (
@@ -52,6 +52,22 @@ class Thing(Base):
 
     __tablename__ = "thing"
     id: Mapped[int] = mapped_column(primary_key=True)
+
+
+class Box(Base):
+    """Holds things, which are loaded with it."""
+
+    __tablename__ = "box"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    things: Mapped[list[Held]] = relationship(lazy="joined")
+
+
+class Held(Base):
+    """Something in a box."""
+
+    __tablename__ = "held"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    box_id: Mapped[int] = mapped_column(ForeignKey("box.id"))
 
 
 @auto_session_func
@@ -715,6 +731,16 @@ def test_message_of_a_result_that_still_has_rows_to_give(
         f"run: it returned {what} after the session is closed; nothing was committed. Write '.all()' behind it, or yield "
         "the rows."
     )
+
+
+def test_message_of_a_result_that_wants_unique(on_memory: Callable[..., Any]) -> None:
+    def body(session: Session) -> object:
+        Base.metadata.create_all(session.connection())
+        session.add(Box())
+        return session.execute(select(Box))
+
+    with pytest.raises(SessionAwareError, match="a Result with rows"):
+        on_memory(body)
 
 
 @pytest.mark.parametrize(
