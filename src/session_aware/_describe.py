@@ -146,7 +146,8 @@ def _attributes(cls: type) -> Iterator[tuple[str, type, object]]:
         for name, value in vars(definer).items():
             if name not in seen:
                 seen.add(name)
-                yield name, definer, value.func if isinstance(value, functools.partialmethod) else value
+                is_partial = issubclass(type(value), functools.partialmethod)  # isinstance may run code of the value's
+                yield name, definer, value.func if is_partial else value
 
 
 def _callables(cls: type) -> Iterator[CallableDescription]:
@@ -158,6 +159,8 @@ def _callables(cls: type) -> Iterator[CallableDescription]:
 def _unwrapped(cls: type) -> Iterator[str]:
     """Find what was put into the class after its class statement."""
     for name, definer, value in _attributes(cls):
+        if _signature.is_inscrutable(value):
+            continue
         function = _signature.beneath(value)
         if name in CONSTRUCTION or isinstance(function, type) or not callable(function):
             continue

@@ -160,7 +160,8 @@ def _decorate(func: Callable[..., Any], settings: Settings) -> Callable[..., Any
         raise SessionParameterError(msg)
     if (inner := _wrap.dispatcher_of(given)) is not None:
         both = Settings(merge(settings.policy, inner.settings.policy), {**inner.settings.factories, **settings.factories})
-        return _wrap.wrap(_wrap.unwrapped(given), inner.declaration, both, binding=inner.binding)
+        function = _wrap.unwrapped(given)
+        return _wrap.wrap(function, inner.declaration, both, binding=_wrap.binding_of(function, inner.binding))
     if not (callable(given) or isinstance(given, classmethod)):
         msg = (
             f"auto_session_func: {func!r} is not callable. Write '@auto_session_func' above a function, options by keyword."

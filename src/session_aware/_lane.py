@@ -42,11 +42,11 @@ import os
 import sys
 from threading import Lock
 from types import CellType, CodeType, FunctionType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 
 from session_aware._marker import LANE_VARIABLE
 from session_aware._sentinel import NEW, is_given
-from session_aware._signature import is_context_helper
+from session_aware._signature import is_context_helper, layers
 
 __all__ = ["Binding", "OwnerMethod", "is_lane", "lane", "wrapper_behind"]
 
@@ -131,10 +131,21 @@ def lane(function: object, binding: Binding, wrapper: Any, planned: list[bool]) 
     declared = wrapped if isinstance(wrapped, FunctionType) else function
     if (shape := _shape(declared, binding)) is None:
         return None
+    made = _made(function, declared, shape, wrapper, planned)
+    if binding is Binding.OWNER:  # what is bound drops a parameter of what it wraps, so that has to have one more
+        inner = [one for one in layers(function) if isinstance(one, FunctionType)][-1]
+        shape = _shape(inner, binding) or shape
+        made.__dict__["__wrapped__"] = _made(function, inner, shape, wrapper, planned)
+        del made.__dict__["__wrapped__"].__dict__["__wrapped__"]
+    return made
+
+
+def _made(function: FunctionType, declared: FunctionType, shape: _Shape, wrapper: Any, planned: list[bool]) -> FunctionType:  # noqa: ANN401 - a proxy
+    """Make a lane with the parameters and the place of ``declared``, and the name of ``function``."""
     template = _templates.get(shape) or _compiled(shape)
-    ask = wrapper if binding is Binding.FUNCTION else wrapper.__get__
+    ask = wrapper if shape.binding is Binding.FUNCTION else wrapper.__get__
     cells = {
-        LANE_VARIABLE: CellType(ask(None, _NOBODY) if binding is Binding.INSTANCE else ask),
+        LANE_VARIABLE: CellType(ask(None, _NOBODY) if shape.binding is Binding.INSTANCE else ask),
         "method": CellType(function),
         "new_session": _NEW_SESSION,
         "planned": CellType(planned),
@@ -159,22 +170,6 @@ def lane(function: object, binding: Binding, wrapper: Any, planned: list[bool]) 
         declared.__defaults__,
         tuple(cells[template.names[name]] for name in code.co_freevars),
     )
-    _dress(made, function, declared, wrapper, binding)
-    return made
-
-
-def is_lane(function: object) -> bool:
-    """Say whether this is a lane: by its code, since decorators copy ``__dict__`` and with it our mark."""
-    return isinstance(function, FunctionType) and LANE_VARIABLE in function.__code__.co_freevars
-
-
-def wrapper_behind(function: object) -> Any:  # noqa: ANN401 - wrapt's proxy
-    """Return the wrapper that a lane asks, or None if this is no lane."""
-    return function.__dict__[_WRAPPER] if isinstance(function, FunctionType) and is_lane(function) else None
-
-
-def _dress(made: FunctionType, function: FunctionType, declared: FunctionType, wrapper: object, binding: Binding) -> None:
-    """Give the lane what people and tools look for on the function."""
     made.__kwdefaults__ = declared.__kwdefaults__
     # Required in the method, or with a default that is no session (a framework's marker): what is omitted is injected.
     if is_given((declared.__kwdefaults__ or {}).get("session", made)):
@@ -182,8 +177,17 @@ def _dress(made: FunctionType, function: FunctionType, declared: FunctionType, w
     for name in _COPIED:
         setattr(made, name, getattr(function, name))
     made.__dict__.update({**function.__dict__, _WRAPPER: wrapper, "__wrapped__": function})
-    if binding is Binding.OWNER:  # whoever follows __wrapped__ would take the first parameter for the one that is bound
-        del made.__dict__["__wrapped__"]
+    return made
+
+
+def is_lane(function: object) -> TypeGuard[FunctionType]:
+    """Say whether this is a lane: by its code, since decorators copy ``__dict__`` and with it our mark."""
+    return type(function) is FunctionType and LANE_VARIABLE in function.__code__.co_freevars
+
+
+def wrapper_behind(function: object) -> Any:  # noqa: ANN401 - wrapt's proxy
+    """Return the wrapper that a lane asks, or None if this is no lane."""
+    return function.__dict__.get(_WRAPPER) if is_lane(function) else None
 
 
 def _shape(function: FunctionType, binding: Binding) -> _Shape | None:
@@ -202,6 +206,8 @@ def _shape(function: FunctionType, binding: Binding) -> _Shape | None:
         binding=binding,
         has_class_cell="__class__" in code.co_freevars,
     )
+    if "session" in {shape.args, shape.kwargs}:
+        return None
     has_first = bool(shape.positional or shape.args) or binding in {Binding.FUNCTION, Binding.OWNER}
     is_text = all(name.isidentifier() and not keyword.iskeyword(name) for name in shape.parameters)
     return shape if has_first and is_text and "session" in shape.keyword_only else None
@@ -222,9 +228,16 @@ def _compiled(shape: _Shape) -> _Template:
     if shape.binding is Binding.OWNER:
         taken = [names["cls"], *(() if shape.positional_only else "/"), *taken]
     everything = ", ".join([*shape.positional, *passed])
-    first, rest = (*shape.positional, f"{shape.args}[0]")[0], [*shape.positional[1:], *passed]
+    first, rest = (*shape.positional, "")[0], [*shape.positional[1:], *passed]
     if not shape.positional and shape.args:
-        rest[0] = f"*{shape.args}[1:]"
+        first, rest = (
+            (f"*{shape.args}", rest[1:])
+            if shape.binding is Binding.INSTANCE
+            else (
+                f"{shape.args}[0]",
+                [f"*{shape.args}[1:]", *rest[1:]],
+            )
+        )
     text = _TEXT.format(
         variables=", ".join([*names.values(), *("__class__",) * shape.has_class_cell]),
         taken=", ".join(taken),

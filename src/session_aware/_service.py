@@ -158,8 +158,9 @@ def _pass_on(init_subclass: Callable[..., None], keywords: dict[str, object], cl
     try:
         init_subclass(**keywords)
     except TypeError as error:
-        is_of_object = "takes no keyword arguments" in str(error)  # which does not name the first that it is given
-        unknown = [name for name in keywords if is_of_object or f"unexpected keyword argument '{name}'" in str(error)]
+        said = str(error).partition("__init_subclass__() ")[2]  # of one, and not of what it calls
+        is_of_object = said == "takes no keyword arguments"  # which does not tell which one it was given
+        unknown = [name for name in keywords if is_of_object or f"unexpected keyword argument '{name}'" in said]
         if not unknown:
             raise
         ours = [name for name in inspect.signature(SessionAwareService.__init_subclass__).parameters if name != "kwargs"]
@@ -194,23 +195,21 @@ def _set_policy(cls: type[SessionAwareService], said: SessionPolicy) -> None:
 
 def _session_aware(cls: type[SessionAwareService], name: str, value: object) -> object:
     """Return what stands in the class for ``value``: itself, unless it is a callable with a keyword-only ``session``."""
-    if name in CONSTRUCTION or isinstance(value, type):
+    if name in CONSTRUCTION or _signature.is_inscrutable(value) or isinstance(value, type):
         return value
+    if isinstance(value, BoundFunction):  # 'g = Base.f' in a class body: a function for the wrapped one, so for us
+        is_function = value._self_instance is None and not value.is_of_class  # noqa: SLF001 - wrapt's way for subclasses
+        return value._self_parent if is_function else value  # noqa: SLF001 - likewise
     if (dispatcher := _wrap.dispatcher_of(value)) is not None:
         if dispatcher.binding is not Binding.FUNCTION:  # wrapped before: dataclass(slots=True) builds a class twice
             return value
         function = _wrap.unwrapped(value)  # by @auto_session_func, which could not know that it stands in a class
-        if isinstance(value, staticmethod | classmethod):
-            function = cast("Callable[..., object]", type(value)(function))
-        elif not _is_bound(function):
+        if not _is_bound(function):
             function = staticmethod(function)
         return _wrap.wrap(
             function, dispatcher.declaration, dispatcher.settings, binding=_wrap.binding_of(function, Binding.INSTANCE)
         )
     match value:
-        case BoundFunction():  # 'g = Base.f' in a class body: a function for the wrapped one, so for us
-            is_function = value._self_instance is None and not value.is_of_class  # noqa: SLF001 - wrapt's way for subclasses
-            return value._self_parent if is_function else value  # noqa: SLF001 - likewise
         case functools.partialmethod():
             inner = cast("Callable[..., object]", _session_aware(cls, name, value.func))
             return value if inner is value.func else type(value)(inner, *value.args, **value.keywords)
@@ -248,6 +247,8 @@ def _refuse_placeholder(cls: type, name: str, value: object) -> None:
     Raises:
         SessionParameterError: It is the default of a parameter of another name, or of a property or constructor.
     """
+    if _signature.is_inscrutable(value):
+        return
     place = f"{cls.__qualname__.rpartition('<locals>.')[2]}.{name}"
     functions: tuple[object, ...]
     if isinstance(value, property | functools.cached_property):
@@ -264,7 +265,7 @@ def _refuse_placeholder(cls: type, name: str, value: object) -> None:
             raise SessionParameterError(_signature.complaint_of_other(function, other, place))
         return
     for function in functions:
-        if next(_signature.placeholders(function), None) is not None:
+        if next(_signature.placeholders(function), None) is not None and _wrap.dispatcher_beneath(function) is None:
             msg = f"{place}: nothing takes the place of NEW_SESSION here: {why}. {write}.{_signature.where(function)}"
             raise SessionParameterError(msg)
 
@@ -278,29 +279,28 @@ def _look_at_plain_bases(cls: type[SessionAwareService]) -> None:
     plain = [base for base in cls.__mro__[:-1] if not issubclass(base, SessionAwareService)]
     for name in {name for base in plain for name in vars(base)} - CONSTRUCTION:
         definer, value = next((base, vars(base)[name]) for base in cls.__mro__ if name in vars(base))
-        if definer not in plain or getattr(value, "__isabstractmethod__", False):  # what implements it is what is called
+        if definer not in plain or _signature.is_inscrutable(value):
             continue
         function = _signature.beneath(value)
-        inner = _wrap.dispatcher_of(value)
-        if inner is None and isinstance(function, FunctionType):
-            inner = _wrap.dispatcher_beneath(function)
-        if inner is not None:
+        if not callable(function) or isinstance(function, type):
+            continue
+        if (inner := _wrap.dispatcher_of(value) or _wrap.dispatcher_beneath(function)) is not None:
             _take_decorated(cls, value, inner)
-        elif _has_placeholder(function):
-            write = f"Write 'class {definer.__name__}(SessionAwareService)'"
-            if _signature.is_protocol(definer):
-                write = "A protocol cannot be one: write '@auto_session_func' above the method"
+            continue
+        is_implemented_elsewhere = getattr(value, "__isabstractmethod__", False) or _signature.is_protocol(definer)
+        if not is_implemented_elsewhere and _has_placeholder(function):
             msg = (
                 f"{cls.__qualname__.rpartition('<locals>.')[2]}.{name}: it comes from {definer.__name__}, which is no "
-                f"SessionAwareService, so nothing takes the place of its NEW_SESSION. {write}.{_signature.where(function)}"
+                "SessionAwareService, so nothing takes the place of its NEW_SESSION. Write "
+                f"'class {definer.__name__}(SessionAwareService)'.{_signature.where(function)}"
             )
             raise SessionParameterError(msg)
 
 
-def _has_placeholder(function: object) -> bool:
-    if isinstance(function, FunctionType) or not callable(function):
+def _has_placeholder(function: Callable[..., object]) -> bool:
+    if isinstance(function, FunctionType):
         return "session" in _signature.placeholders(function)
-    parameter = None if isinstance(function, type) else _signature.session_parameter(function)
+    parameter = _signature.session_parameter(function)
     return parameter is not None and parameter.default is NEW
 
 
@@ -321,7 +321,7 @@ def _check_decorated_statics(cls: type[SessionAwareService]) -> None:
     """
     reached = {name: (base, value) for base in reversed(cls.__mro__) for name, value in vars(base).items()}
     for name, (definer, value) in reached.items():
-        if not isinstance(value, staticmethod):
+        if not issubclass(type(value), staticmethod):
             continue
         inner = _wrap.dispatcher_of(value) or _wrap.dispatcher_beneath(value.__func__)
         if inner is None or inner.binding is not Binding.FUNCTION or "." not in inner.declaration.name:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import functools
 import inspect
@@ -23,6 +24,9 @@ from typing import (
     get_args,
     get_origin,
 )
+from weakref import CallableProxyType, ProxyType
+
+import wrapt
 
 from session_aware._sentinel import NEW
 from session_aware.exceptions import SessionParameterError
@@ -39,6 +43,7 @@ __all__ = [
     "complaint",
     "complaint_of_other",
     "is_context_helper",
+    "is_inscrutable",
     "is_of_sqlalchemy",
     "is_protocol",
     "layers",
@@ -181,10 +186,8 @@ def _parameters(function: Callable[..., object], *, is_own: bool = False) -> Map
         function: The callable.
         is_own: Whether those of what it wraps are of no interest.
     """
-    try:
+    with contextlib.suppress(Exception):  # TypeError and ValueError, or whatever a __signature__ does
         return inspect.signature(function, follow_wrapped=not is_own).parameters
-    except (TypeError, ValueError):
-        pass
     call = _call_of(type(function))  # inspect takes an object with a __get__ of its own for a builtin
     return inspect.signature(MethodType(call, function)).parameters if isinstance(call, FunctionType) else None
 
@@ -275,10 +278,28 @@ def beneath(value: object) -> object:
     return value
 
 
+_DEEPEST: Final = 100  # layers; an object that answers to every name has no end of them
+_PROXIES: Final = (wrapt.FunctionWrapper, wrapt.BoundFunctionWrapper, type)
+
+
+def is_inscrutable(value: object) -> bool:
+    """Say whether to look at an object is to run code of its author, as with proxies, clients and mocks.
+
+    They answer to every name, or fail at every one. Their class may still have a ``__call__`` with a session.
+    """
+    cls = type(value)
+    if cls in {ProxyType, CallableProxyType}:
+        return True
+    if not hasattr(cls, "__getattr__") or issubclass(cls, _PROXIES):
+        return False
+    call = _call_of(cls)
+    return not isinstance(call, FunctionType) or session_parameter(call) is None
+
+
 def layers(function: object) -> Iterator[object]:
     """Yield the callable and what it wraps, from the outside in."""
     seen: set[int] = set()
-    while function is not None and id(function) not in seen:
+    while function is not None and id(function) not in seen and len(seen) < _DEEPEST:
         seen.add(id(function))
         yield function
         if isinstance(function, functools.partial | functools.singledispatchmethod):
@@ -353,9 +374,9 @@ def _named_classes(function: Callable[..., object], annotation: object) -> list[
     namespace = next((f.__globals__ for f in layers(function) if isinstance(f, FunctionType)), {})
     try:
         parts = list(_parts(annotation, namespace))
+        classes = [part for part in parts if isinstance(part, type) and not _says_nothing(part)]
     except Exception:  # noqa: BLE001 - an annotation is code, which may fail in any way
         return None
-    classes = [part for part in parts if isinstance(part, type) and part not in {Any, object} and not is_protocol(part)]
     return classes if len(classes) == len(parts) else None
 
 
@@ -389,11 +410,16 @@ def _inner(annotation: object, namespace: dict[str, Any]) -> tuple[object, ...] 
             inner = get_args(annotation)[:1]
         case _ if get_origin(annotation) in {Union, UnionType}:
             inner = tuple(None if part is NoneType else part for part in get_args(annotation))
-        case _ if type(annotation).__name__ == "TypeAliasType":  # of typing since Python 3.12, or of typing_extensions
-            inner = (cast("Any", annotation).__value__,)
+        case _ if type(get_origin(annotation) or annotation).__name__ == "TypeAliasType":  # also of typing_extensions
+            alias: Any = get_origin(annotation) or annotation
+            inner = (alias.__value__[get_args(annotation)] if get_args(annotation) else alias.__value__,)
         case _:
             pass
     return inner
+
+
+def _says_nothing(cls: type) -> bool:
+    return cls is cast("object", Any) or cls is object or is_protocol(cls)
 
 
 def is_protocol(cls: type) -> bool:

@@ -215,7 +215,8 @@ class SessionFunction(_FunctionWrapper):
 
     def __reduce_ex__(self, _protocol: object) -> str | tuple[object, ...]:
         dispatcher: Dispatcher = cast("Any", self._self_wrapper).__self__
-        if dispatcher.binding is Binding.FUNCTION and not self._self_has_lane:
+        is_function = dispatcher.binding is Binding.FUNCTION or type(self.__wrapped__) is FunctionType
+        if is_function and not self._self_has_lane:
             return self.__qualname__  # as functions do
         return _restored, (
             type(self),
@@ -238,6 +239,7 @@ def _restored(
 
 class _ClassSessionFunction(SessionFunction):
     __bound_function_wrapper__ = _BoundToClass
+    __get__ = _FunctionWrapper.__get__  # there is no function to bind, and no time to lose
 
 
 def wrap(
@@ -264,10 +266,13 @@ def wrap(
 
 
 def _wrapper_of(value: object) -> Any:  # noqa: ANN401 - wrapt's proxy
-    if isinstance(value, SessionFunction):  # first: around a static- or classmethod it claims to be one
+    # By the type, and not by isinstance: that asks for __class__, where proxies of others run code or fail.
+    if issubclass(type(value), SessionFunction):  # first: around a static- or classmethod it claims to be one
         return value
-    function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
-    return function if isinstance(function, SessionFunction) else _lane.wrapper_behind(function)
+    if issubclass(type(value), BoundFunction):
+        return cast("BoundFunction", value)._self_parent  # noqa: SLF001 - wrapt's way for subclasses
+    function = cast("Any", value).__func__ if issubclass(type(value), staticmethod | classmethod) else value
+    return function if issubclass(type(function), SessionFunction) else _lane.wrapper_behind(function)
 
 
 def dispatcher_of(value: object) -> Dispatcher | None:
@@ -277,8 +282,11 @@ def dispatcher_of(value: object) -> Dispatcher | None:
 
 
 def unwrapped(value: object) -> Callable[..., object]:
-    """Return what was wrapped, as it was handed to ``wrap``."""
-    return cast("Callable[..., object]", _wrapper_of(value).__wrapped__)
+    """Return what was wrapped, as it was handed to ``wrap``, in the static- or classmethod object that stands around it."""
+    function: Any = _wrapper_of(value).__wrapped__
+    if isinstance(value, staticmethod | classmethod) and not isinstance(function, staticmethod | classmethod):
+        function = type(value)(function)
+    return cast("Callable[..., object]", function)
 
 
 def binding_of(value: object, function: Binding) -> Binding:

@@ -6,11 +6,12 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
+from unittest import mock
 
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from session_aware import NEW_SESSION, SessionAwareService, configure, describe
+from session_aware import NEW_SESSION, SessionAwareService, auto_session_func, configure, describe
 from tests.databases import AsyncDatabase, Databases, SyncDatabase
 from tests.ledger import Account
 from tests.services import JOINED, NOTHING, OWNED, UNDONE, Accounts, AsyncAccounts, Failure, add, passing
@@ -401,3 +402,85 @@ def test_required_positional_session_is_left_alone(sqlite: SyncDatabase) -> None
         "Here._insert: takes 'session' but is not wrapped: its 'session' is positional. Write '*, session: Session = "
         "NEW_SESSION', unless every caller passes one.",
     )
+
+
+# Decorators of every shape
+
+
+def session_in_keywords(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*args: object, **session: object) -> Any:
+        return function(*args, **session)
+
+    return wrapper
+
+
+def session_in_positional(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*session: object, **keywords: object) -> Any:
+        return function(*session, **keywords)
+
+    return wrapper
+
+
+def first_apart(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(first: object, /, *rest: object, **keywords: object) -> Any:
+        return function(first, *rest, **keywords)
+
+    return wrapper
+
+
+@pytest.mark.parametrize("decorator", [passing, session_in_keywords, session_in_positional, first_apart])
+def test_method_under_a_decorator_of_any_shape_is_session_aware(
+    decorator: Callable[[Any], Any], sqlite: SyncDatabase
+) -> None:
+    class Here(SessionAwareService, session_factory=sqlite.maker):
+        @decorator
+        def of_object(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+            return add(session, owner)
+
+        @classmethod
+        @decorator
+        def of_class(cls, owner: str, *, session: Session = NEW_SESSION) -> Account:
+            return add(session, owner)
+
+        @staticmethod
+        @decorator
+        def of_nobody(owner: str, *, session: Session = NEW_SESSION) -> Account:
+            return add(session, owner)
+
+    for name in ("of_object", "of_class", "of_nobody"):
+        method = getattr(Here(), name)
+        assert method(name).owner == name
+        assert sqlite.recorder.take() == OWNED
+        with sqlite.maker() as session:
+            assert method(f"{name} again", session=session) in session
+        sqlite.recorder.take()
+        assert str(inspect.signature(method)) == "(owner: 'str', *, session: 'Session' = NEW_SESSION) -> 'Account'"
+        assert f"def {name}" in inspect.getsource(method)
+    for name in ("of_class", "of_nobody"):
+        with pytest.raises(TypeError):
+            getattr(Here, name)()
+    spec: Any = mock.create_autospec(Here)
+    with pytest.raises(TypeError):
+        spec.of_nobody("a", "b", "c")
+    copied = functools.wraps(Here.of_nobody)(lambda: None)
+    assert str(inspect.signature(copied)) == "(owner: 'str', *, session: 'Session' = NEW_SESSION) -> 'Account'"
+
+
+@pytest.mark.parametrize("kind", [classmethod, staticmethod])
+def test_decorator_twice_around_a_class_or_static_method_keeps_it_one(
+    kind: Callable[[Any], Any], sqlite: SyncDatabase
+) -> None:
+    def body(*args: object, session: Session = NEW_SESSION) -> tuple[object, ...]:
+        return args
+
+    class Here(SessionAwareService, session_factory=sqlite.maker):
+        twice = auto_session_func(read_only=True)(kind(auto_session_func(body)))
+        above = auto_session_func(auto_session_func(kind(body)))
+        beneath = kind(auto_session_func(auto_session_func(body)))
+
+    first = (Here,) if kind is classmethod else ()
+    for name in ("twice", "above", "beneath"):
+        assert getattr(Here(), name)(1) == getattr(Here, name)(1) == (*first, 1)

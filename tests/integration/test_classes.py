@@ -9,7 +9,8 @@ import functools
 import inspect
 import pickle
 import pydoc
-from collections.abc import AsyncIterator, Iterator
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast, runtime_checkable
 from unittest import mock
@@ -201,17 +202,129 @@ def test_placeholder_in_a_base_that_is_no_service_is_refused(value: object) -> N
     assert issubclass(type("Again", (plain, Opening), {"open": Opening.open}), plain)
 
 
-def test_body_of_a_protocol_with_a_placeholder_is_refused() -> None:
-    with pytest.raises(SessionParameterError) as caught:
+def test_method_of_a_protocol_may_be_implemented_further_down(sqlite: SyncDatabase) -> None:
+    class Partial(SessionAwareService, Declares, session_factory=sqlite.maker):
+        """Implements nothing yet."""
 
-        class Here(SessionAwareService, Declares):
-            """Implements nothing."""
+    class Here(Partial):
+        def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+            return add(session, owner)
 
-    line = Declares.open.__code__.co_firstlineno
-    assert str(caught.value) == (
-        "Here.open: it comes from Declares, which is no SessionAwareService, so nothing takes the place of its NEW_SESSION. "
-        f"A protocol cannot be one: write '@auto_session_func' above the method. It stands in {__file__}, line {line}."
-    )
+    assert Here().open("ann").owner == "ann"
+    assert "Declares is no SessionAwareService" in "".join(describe(Partial).findings)
+
+
+def test_what_is_session_aware_by_itself_may_stand_in_any_base(sqlite: SyncDatabase) -> None:
+    class Other(Accounts, session_factory=sqlite.maker):
+        def __call__(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+            return add(session, owner)
+
+    free = auto_session_func(session_factory=sqlite.maker)(opening)
+
+    class Plain:
+        bound = Other().open
+        of_class = Other.of_class
+        static = Other.static
+        called = Other()
+        partial = functools.partial(free, None)
+
+    class Here(SessionAwareService, Plain):
+        """Takes all of them."""
+
+    for name in ("bound", "of_class", "static", "called"):
+        assert getattr(Here(), name)(name).owner == name
+    assert Here.partial("partial").owner == "partial"
+    assert len(sqlite.owners()) == 5
+
+
+def test_property_and_constructor_beneath_auto_session_func_work(sqlite: SyncDatabase) -> None:
+    class Here(SessionAwareService):
+        @property
+        @auto_session_func(session_factory=sqlite.maker)
+        def total(self, *, session: Session = NEW_SESSION) -> bool:  # noqa: PLR0206 - the point
+            return session.in_transaction()
+
+        @functools.cached_property
+        @auto_session_func(session_factory=sqlite.maker)
+        def cached(self, *, session: Session = NEW_SESSION) -> bool:  # noqa: PLR0206 - likewise
+            return session.in_transaction()
+
+        @auto_session_func(session_factory=sqlite.maker)
+        def __init__(self, *, session: Session = NEW_SESSION) -> None:
+            self.made_in_transaction = session.in_transaction()
+
+    assert (Here().total, Here().cached, Here().made_in_transaction) == (True, True, True)
+
+
+class Failing:
+    """A proxy whose object is not there, as Flask's ``current_app``."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+    @property  # type: ignore[misc] # read-only
+    def __class__(self) -> Any:
+        raise RuntimeError
+
+    def __call__(self) -> None:
+        raise AssertionError
+
+
+class Remote:
+    """Sends every call somewhere, and has an attribute of every name."""
+
+    def __getattr__(self, name: str) -> Any:
+        return Remote()
+
+    def __call__(self, *args: object, **kwargs: object) -> Any:
+        raise AssertionError("sent")
+
+
+class Broken:
+    """Has a signature that cannot be read."""
+
+    @property
+    def __signature__(self) -> Any:
+        raise RuntimeError
+
+    def __call__(self, *args: object, **kwargs: object) -> None: ...
+
+
+class Gone:
+    """Is gone before anybody looks."""
+
+
+INSCRUTABLE: dict[str, Callable[[], object]] = {
+    "failing": Failing,
+    "remote": Remote,
+    "broken": Broken,
+    "call": lambda: mock.call,
+    "mock": mock.Mock,
+    "magic mock": mock.MagicMock,
+    "gone": lambda: weakref.proxy(Gone()),
+}
+
+
+@pytest.mark.parametrize("kind", INSCRUTABLE)
+def test_attribute_that_must_not_be_looked_at_is_left_alone(kind: str) -> None:
+    body = {"attribute": INSCRUTABLE[kind]()}
+    assert vars(type("Here", (SessionAwareService,), dict(body)))["attribute"] is body["attribute"]
+    below: Any = type("There", (type("Plain", (), dict(body)), SessionAwareService), {})
+    assert describe(below).findings == ()
+
+
+def test_callable_object_that_answers_to_every_name_is_still_session_aware(sqlite: SyncDatabase) -> None:
+    class Answering:
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(name)
+
+        def __call__(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
+            return add(session, owner)
+
+    class Here(SessionAwareService, session_factory=sqlite.maker):
+        opener = Answering()
+
+    assert Here().opener("ann").owner == "ann"
 
 
 def test_protocol_and_abstract_method_that_the_service_implements_are_no_matter(database: SyncDatabase) -> None:
@@ -511,6 +624,15 @@ def test_keywords_for_other_bases_pass_through(sqlite: SyncDatabase) -> None:
 
         class Lacking(Opening, Registered):
             """Lacks a keyword of another base."""
+
+    class Mistaken:
+        def __init_subclass__(cls, *, retries: int, **_: Any) -> None:
+            cast("Any", lambda: None)(retries=retries)
+
+    with pytest.raises(TypeError, match=r"<lambda>\(\) got an unexpected keyword argument 'retries'$"):
+
+        class Blamed(Opening, Mistaken, retries=1):
+            """Passes what its base takes."""
 
 
 # Pickling and copies

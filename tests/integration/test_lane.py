@@ -363,14 +363,15 @@ def test_configure_while_other_threads_create_classes_reaches_all_of_them() -> N
             cast("Any", service)().get(session=GIVEN)
 
 
+@has_lane
 def test_class_that_is_created_while_configure_runs_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    dress = _lane._dress
+    make = _lane._made
 
-    def configured_meanwhile(*args: Any) -> None:
+    def configured_meanwhile(*args: Any) -> Any:
         configure(propagation=Propagation.REQUIRES_NEW)
-        dress(*args)
+        return make(*args)
 
-    monkeypatch.setattr(_lane, "_dress", configured_meanwhile)
+    monkeypatch.setattr(_lane, "_made", configured_meanwhile)
 
     class Short(SessionAwareService, session_factory=maker):
         def get(self, *, session: Session = NEW_SESSION) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session
 
-from session_aware import NEW_SESSION, SessionAwareService, auto_session_func
+from session_aware import NEW_SESSION, SessionAwareService, _lane, auto_session_func
 
 PROGRAM = """
 import contextlib, functools, sys
@@ -136,6 +136,9 @@ print("seen")
 """
 
 
+has_lane = pytest.mark.skipif(not _lane.IS_ON, reason="the lane is switched off by SESSION_AWARE_LANE=off")
+
+
 class Here(SessionAwareService):
     @staticmethod
     def static(*, session: Session = NEW_SESSION) -> int:
@@ -147,6 +150,7 @@ class Opener:
         return 1
 
 
+@has_lane
 def test_what_stands_in_a_class_goes_by_value_and_copies_are_the_same() -> None:
     for value in (vars(Here)["static"], vars(Here)["static"].__func__.__dict__["__session_aware__"]):
         made, arguments, *_ = value.__reduce_ex__(4)
@@ -155,6 +159,7 @@ def test_what_stands_in_a_class_goes_by_value_and_copies_are_the_same() -> None:
     assert copy.copy(made_of_object) is copy.deepcopy(made_of_object) is made_of_object
 
 
+@has_lane
 @pytest.mark.parametrize("pickler", ["cloudpickle", "dill"])
 def test_services_of_main_work_in_another_process(pickler: str, tmp_path: Path) -> None:
     said = []

@@ -291,6 +291,22 @@ Client = TypeVar("Client", bound=ClientSession)
 Unbound = TypeVar("Unbound")
 Named = NewType("Named", Session)
 Optionally = Session | None
+Maybe = TypeAliasType("Maybe", Optional[Unbound], type_params=(Unbound,))  # noqa: UP045 - as people write it
+
+
+class Unhashable(type):
+    """Makes classes that are equal to none and in no set."""
+
+    def __eq__(cls, other: object) -> bool:
+        raise RuntimeError
+
+    __hash__ = None  # type: ignore[assignment] # the point
+
+
+class Odd(metaclass=Unhashable):
+    """Another library's."""
+
+
 Extended = TypeAliasType("Extended", "Annotated[OwnSession, 1]")
 Lost = TypeAliasType("Lost", "Nowhere")  # type: ignore[name-defined] # noqa: F821 - the point
 
@@ -310,6 +326,7 @@ OURS: list[object] = [
     Either,
     Unbound,
     Named,
+    Maybe[Session],
     Extended,
     Optionally,
     "Session",
@@ -337,6 +354,8 @@ OTHERS: list[object] = [
     type[Session],
     int | ClientSession,
     Client,
+    Odd,
+    Maybe[ClientSession],
     "ClientSession",
     "ClientSession | None",
     "Annotated[ClientSession, 1]",
