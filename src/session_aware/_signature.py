@@ -418,8 +418,11 @@ def _inner(annotation: object, namespace: dict[str, Any]) -> tuple[object, ...] 
     return inner
 
 
+_NOTHING: Final[tuple[object, ...]] = (Any, object)
+
+
 def _says_nothing(cls: type) -> bool:
-    return cls is cast("object", Any) or cls is object or is_protocol(cls)
+    return any(cls is one for one in _NOTHING) or is_protocol(cls)
 
 
 def is_protocol(cls: type) -> bool:
