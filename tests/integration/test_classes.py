@@ -223,6 +223,7 @@ def test_what_is_session_aware_by_itself_may_stand_in_any_base(sqlite: SyncDatab
 
     class Plain:
         bound = Other().open
+        dispatched = Other().dispatched
         of_class = Other.of_class
         static = Other.static
         called = Other()
@@ -231,10 +232,10 @@ def test_what_is_session_aware_by_itself_may_stand_in_any_base(sqlite: SyncDatab
     class Here(SessionAwareService, Plain):
         """Takes all of them."""
 
-    for name in ("bound", "of_class", "static", "called"):
+    for name in ("bound", "dispatched", "of_class", "static", "called"):
         assert getattr(Here(), name)(name).owner == name
     assert Here.partial("partial").owner == "partial"
-    assert len(sqlite.owners()) == 5
+    assert len(sqlite.owners()) == 6
 
 
 def test_property_and_constructor_beneath_auto_session_func_work(sqlite: SyncDatabase) -> None:
@@ -335,6 +336,8 @@ def test_protocol_and_abstract_method_that_the_service_implements_are_no_matter(
     class Here(SessionAwareService, Declares, Abstract, session_factory=database.maker):
         def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account:
             return add(session, owner)
+
+    assert describe(Here).findings == ()
 
     class There(Here):
         def close(self, *, session: Session = NEW_SESSION) -> None: ...

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -150,6 +152,12 @@ class Opener:
         return 1
 
 
+@auto_session_func
+@functools.lru_cache
+def cached(*, session: Session = NEW_SESSION) -> int:
+    return 1
+
+
 @has_lane
 def test_what_stands_in_a_class_goes_by_value_and_copies_are_the_same() -> None:
     for value in (vars(Here)["static"], vars(Here)["static"].__func__.__dict__["__session_aware__"]):
@@ -157,6 +165,7 @@ def test_what_stands_in_a_class_goes_by_value_and_copies_are_the_same() -> None:
         assert type(made(*arguments)) is type(value)
     made_of_object: Any = auto_session_func(Opener())
     assert copy.copy(made_of_object) is copy.deepcopy(made_of_object) is made_of_object
+    assert pickle.loads(pickle.dumps(cached)) is cached
 
 
 @has_lane

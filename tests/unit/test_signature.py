@@ -14,7 +14,16 @@ from sqlalchemy.orm import Session, scoped_session
 from typing_extensions import TypeAliasType
 
 from session_aware import NEW_SESSION, SessionParameterError
-from session_aware._signature import Declaration, Kind, beneath, complaint, is_of_sqlalchemy, read, session_parameter
+from session_aware._signature import (
+    Declaration,
+    Kind,
+    beneath,
+    complaint,
+    is_of_sqlalchemy,
+    placeholders,
+    read,
+    session_parameter,
+)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -193,6 +202,11 @@ def test_only_a_keyword_only_parameter_counts(function: Callable[..., object], e
 def test_callable_without_a_readable_signature_declares_nothing(function: Callable[..., object]) -> None:
     assert session_parameter(function) is None
     assert read(function) is None
+
+
+def test_placeholder_is_found_through_decorators_and_partials() -> None:
+    assert list(placeholders(passing(functools.partial(passing(plain))))) == ["session"]
+    assert list(placeholders(functools.partial(plain))) == []
 
 
 def test_decorator_that_injects_its_own_session_is_left_alone() -> None:
