@@ -38,7 +38,8 @@ async def shielded(work: Coroutine[Any, Any, None], *, kept: ContextVar[Any]) ->
     """
     loop = asyncio.get_running_loop()
     over: asyncio.Future[None] = loop.create_future()
-    context = copy_context()
+    before = copy_context()
+    context = before.copy()
     task = _started(_telling(work, over, asyncio.current_task()), loop, context)
     try:
         if not task.done():
@@ -48,8 +49,8 @@ async def shielded(work: Coroutine[Any, Any, None], *, kept: ContextVar[Any]) ->
             await _finish(task, cancelled)
         raise
     finally:
-        for variable, value in context.items():
-            if variable is not kept and variable.get(_MISSING) is not value:
+        for variable, value in context.items():  # not all: other tasks of the caller's context may have set some meanwhile
+            if variable is not kept and before.get(variable, _MISSING) is not value:
                 variable.set(value)
     task.result()
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import pytest
@@ -345,6 +346,34 @@ def test_context_variables_that_async_callbacks_and_listeners_set_stay_set(async
         await Setting().open("ann")
         assert (by_callback.get(), by_listener.get()) == ("set before, then set", "ann commits")
 
+    async_database.run(scenario())
+
+
+def test_context_variables_that_other_tasks_set_meanwhile_stay_set(async_database: AsyncDatabase) -> None:
+    shared: ContextVar[str] = ContextVar("shared", default="unset")
+
+    class Setting(SessionAwareService, async_session_factory=async_database.maker):
+        async def open(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> None:
+            await aadd(session, owner)
+            after_commit(session, self.let_the_other_task_run)
+
+        async def let_the_other_task_run(self) -> None:
+            committed.set()
+            await seen.wait()
+
+    async def other() -> None:
+        await committed.wait()
+        shared.set("by another task")
+        seen.set()
+
+    async def scenario() -> None:
+        shared.set("before")
+        context = copy_context()
+        tasks = [asyncio.create_task(work, context=context) for work in (Setting().open("ann"), other())]
+        await asyncio.gather(*tasks)
+        assert context[shared] == "by another task"
+
+    committed, seen = asyncio.Event(), asyncio.Event()
     async_database.run(scenario())
 
 
