@@ -258,7 +258,12 @@ class _SessionBlock:
         if request.plan is Plan.JOIN:
             return self._opened(None, source)
         unit = request.new_unit(request, source)
-        return self._opened(unit, await _asynchronous().enter(unit, request, source))
+        self._is_open = True  # before another task gets its turn
+        try:
+            return self._opened(unit, await _asynchronous().enter(unit, request, source))
+        except BaseException:
+            self._is_open = False
+            raise
 
     async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         unit, session = self._closing()

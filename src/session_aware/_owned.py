@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import InvalidRequestError
-from sqlalchemy.orm import Query, Session
+from sqlalchemy.orm import Session
 
 from session_aware import _database, _driver, _faults, _hooks, _observe, _outcome, _ownership
 from session_aware._listen import listen, put_back
 from session_aware._marker import Marker
 from session_aware._policy import NO_POLICY, Propagation
-from session_aware._request import DEFERRED, UNREAD, has_rows, refuse_deferred, refuse_rows
+from session_aware._request import is_deferred, is_unread, refuse_deferred, refuse_rows
 from session_aware.exceptions import CommitOutcomeUnknown
 
 if TYPE_CHECKING:
@@ -210,9 +210,9 @@ class Owned:
             PoisonedTransactionError: The body swallowed a statement error, also one of the driver's own connection.
             CommitOutcomeUnknown: No answer to COMMIT tells whether it was applied.
         """
-        if type(result) in DEFERRED:
+        if is_deferred(result):
             refuse_deferred(result, self.name)
-        if not UNREAD.isdisjoint(type(result).__mro__) and (isinstance(result, Query) or has_rows(result)):
+        if is_unread(result, self.session, self.begun):
             refuse_rows(result, self.name)
         if self.session.get_transaction() is not self._transaction:
             _ownership.refuse_ended(self.name)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
-from sqlalchemy.engine import FilterResult, Result
+from sqlalchemy.engine import CursorResult, FilterResult, Result
 from sqlalchemy.exc import InvalidRequestError, ResourceClosedError
 from sqlalchemy.orm import Query
 
@@ -14,8 +14,9 @@ from session_aware._plan import Plan
 from session_aware.exceptions import SessionAwareError, SessionFactoryError, SessionParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
+    from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
     from session_aware._marker import Marker, NoMarker
@@ -23,22 +24,21 @@ if TYPE_CHECKING:
     from session_aware.exceptions import CommitOutcomeUnknown
 
 __all__ = [
-    "DEFERRED",
-    "UNREAD",
     "Handle",
     "Request",
     "Unit",
-    "has_rows",
+    "is_deferred",
+    "is_unread",
     "refuse_deferred",
     "refuse_other_result",
     "refuse_other_session",
     "refuse_rows",
 ]
 
-DEFERRED: Final = frozenset({AsyncGeneratorType, CoroutineType, GeneratorType})
+_DEFERRED: Final = frozenset({AsyncGeneratorType, CoroutineType, GeneratorType})
 """What a body must not return un-run."""
 
-UNREAD: Final = frozenset({Result, FilterResult, Query})
+_UNREAD: Final = frozenset({Result, FilterResult, Query})
 """Classes of what a body must not return unread. Not for ``isinstance``, which is slow for them."""
 
 
@@ -111,8 +111,36 @@ def refuse_rows(result: object, name: str) -> NoReturn:
     raise SessionAwareError(msg)
 
 
-def has_rows(result: Any) -> bool:  # noqa: ANN401 - sync or async
-    """Say whether a result still has rows to give; then it is closed."""
+def is_deferred(result: object) -> bool:
+    """Say whether a body of its own is still to run: of a coroutine, generator or async generator."""
+    try:
+        return type(result) in _DEFERRED
+    except Exception:  # noqa: BLE001 - a metaclass can make its classes fail at everything, and then it is none of these
+        return False
+
+
+def is_unread(result: Any, session: Session, connections: Container[Connection]) -> bool:  # noqa: ANN401 - sync or async
+    """Say whether a query, or a result that still has rows to give, needs what ends with the unit.
+
+    Args:
+        result: What the body returned. A result that is unread is closed.
+        session: The unit's.
+        connections: The unit's.
+    """
+    try:
+        is_candidate = not _UNREAD.isdisjoint(type(result).__mro__)
+    except Exception:  # noqa: BLE001 - see is_deferred
+        return False
+    if not is_candidate:
+        return False
+    if isinstance(result, Query):
+        return result.session is session
+    source = getattr(result, "_real_result", None) or result  # beneath scalars(), mappings(), and the async classes
+    cursor = getattr(source, "raw", source)  # beneath what the ORM makes of rows; None for rows in memory
+    return isinstance(cursor, CursorResult) and cursor.connection in connections and _has_rows(result)
+
+
+def _has_rows(result: Any) -> bool:  # noqa: ANN401 - sync or async
     try:
         rows = _awaited(result.fetchmany(1))
     except ResourceClosedError:  # closed, or the answer to an UPDATE, which has none

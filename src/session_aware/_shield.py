@@ -20,7 +20,7 @@ GRACE_SECONDS: Final = 10.0
 GIVE_UP_SECONDS: Final = 3.0
 """How long giving the connection up may take: SQLAlchemy lets asyncpg say goodbye for 2 s."""
 
-_callers: Final[dict[asyncio.Task[Any], asyncio.Task[Any] | None]] = {}
+_callers: Final[dict[asyncio.Task[Any] | None, asyncio.Task[Any] | None]] = {}
 _MISSING: Final = object()
 
 
@@ -57,7 +57,9 @@ async def shielded(work: Coroutine[Any, Any, None], *, kept: ContextVar[Any]) ->
 
 def caller_of(task: asyncio.Task[Any] | None) -> asyncio.Task[Any] | None:
     """Return the task that waits for one of ours, which works in its place; any other task as it is."""
-    return task if task is None else _callers.get(task, task)
+    while task in _callers:  # one of ours may wait for another one
+        task = _callers[task]
+    return task
 
 
 def _started(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, context: Context) -> asyncio.Task[None]:

@@ -83,6 +83,41 @@ def test_async_block_yields_whatever_is_given_as_it_is(aiosqlite: AsyncDatabase,
     assert aiosqlite.recorder.events == NOTHING
 
 
+def test_savepoint_in_a_stand_in_ends() -> None:
+    given = mock.Mock(spec=Session)
+    with auto_session_ctx(given, propagation=Propagation.NESTED) as same:
+        assert same is given
+    given.begin_nested.assert_called_once_with()
+
+
+def test_async_block_cannot_be_entered_by_two_tasks_at_once(async_database: AsyncDatabase) -> None:
+    class Slow(AsyncSession):
+        async def run_sync(self, *args: Any, **kwargs: Any) -> Any:
+            await asyncio.sleep(0)
+            return await super().run_sync(*args, **kwargs)
+
+    def factory() -> AsyncSession:
+        session = Slow(async_database.engine)
+        session.sync_session.begin()  # so that the unit takes a turn of the loop to begin
+        return session
+
+    async def scenario() -> None:
+        async def enter() -> None:
+            async with block:
+                await asyncio.sleep(0)
+
+        block = auto_session_ctx(async_session_factory=factory)
+        results = await asyncio.gather(enter(), enter(), return_exceptions=True)
+        assert [type(one) for one in results] == [type(None), SessionAwareError]
+        await enter()
+        failing = auto_session_ctx(async_session_factory=lambda: cast("Any", None))
+        for _ in range(2):
+            with pytest.raises(SessionFactoryError):
+                await failing.__aenter__()
+
+    async_database.run(scenario())
+
+
 def test_block_with_a_savepoint_yields_the_given_registry(sqlite: SyncDatabase) -> None:
     given = scoped_session(sqlite.maker)
     with auto_session_ctx(given, propagation=Propagation.NESTED) as same:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import importlib
 import pickle
 import subprocess
 import sys
@@ -11,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
-from session_aware import NEW_SESSION, SessionAwareService, _lane, auto_session_func
+from session_aware import NEW_SESSION, SessionAwareService, _lane, auto_session_func, configure
+from tests.services import Accounts
 
 PROGRAM = """
 import contextlib, functools, sys
@@ -166,6 +168,27 @@ def test_what_stands_in_a_class_goes_by_value_and_copies_are_the_same() -> None:
     made_of_object: Any = auto_session_func(Opener())
     assert copy.copy(made_of_object) is copy.deepcopy(made_of_object) is made_of_object
     assert pickle.loads(pickle.dumps(cached)) is cached
+
+
+@has_lane
+def test_class_that_only_a_function_knows_goes_by_value() -> None:
+    class Local(SessionAwareService):
+        def own(self, *, session: Session = NEW_SESSION) -> bool:
+            return session.in_transaction()
+
+    cloudpickle: Any = importlib.import_module("cloudpickle")  # has no types
+    configure(session_factory=sessionmaker())
+    lane = vars(Local)["own"]
+    again = cloudpickle.loads(cloudpickle.dumps(Local))
+    assert vars(again)["own"] is not lane  # cloudpickle has set it again
+    assert again().own() is True
+
+
+def test_copy_of_a_bound_dispatching_method_is_bound_to_the_copy() -> None:
+    bound = Accounts().dispatched
+    copied = copy.deepcopy(bound)
+    assert type(copied) is type(bound)
+    assert copied is not bound
 
 
 @has_lane

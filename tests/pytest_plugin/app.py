@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sqlalchemy import func, select, text
+from sqlalchemy import event, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
+from sqlalchemy.util import await_only
 
 from session_aware import NEW_SESSION, Propagation, SessionAwareService, after_commit, auto_session_func
 from tests.ledger import Account, Entry
@@ -108,6 +109,14 @@ class AsyncAccounts(SessionAwareService):
     @auto_session_func(propagation=Propagation.REQUIRES_NEW)
     async def log_at_commit(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> None:
         session.add(Account(owner=owner))  # sent by the flush inside COMMIT
+
+    @auto_session_func(propagation=Propagation.REQUIRES_NEW)
+    async def log_at_each_commit(self, owner: str, depth: int, *, session: AsyncSession = NEW_SESSION) -> None:
+        session.add(Account(owner=f"{owner} {depth}"))
+        if depth:
+            once = [lambda: await_only(self.log_at_each_commit(owner, depth - 1))]
+            event.listen(session.sync_session, "before_commit", lambda _: once.pop()() if once else None)
+            await session.flush()
 
     async def log_at_commit_and_open(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> None:
         await self.open(owner, session=session)

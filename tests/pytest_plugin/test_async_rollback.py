@@ -82,6 +82,8 @@ def test_a_unit_inside_another_may_send_its_first_statement_at_its_commit(runner
         async def test_log(session_aware_async_db, session_aware_async_session):
             await async_accounts.log_at_commit_and_open("ann")
             assert sorted(await session_aware_async_session.scalars(owners)) == ["ann", "ann's log"]
+            await async_accounts.log_at_each_commit("bob", 3)
+            assert len((await session_aware_async_session.scalars(owners)).all()) == 6
         """,
         "-p",
         RUNNERS[name],

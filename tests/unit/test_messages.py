@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import pytest
 from sqlalchemy import ForeignKey, create_engine, exc, select, text
+from sqlalchemy.engine.result import IteratorResult, SimpleResultMetaData
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, scoped_session, sessionmaker
 
@@ -711,6 +712,16 @@ def test_session_class_that_knows_its_engine_is_a_factory() -> None:
         configure(session_factory=factory)
 
 
+OTHER = Session(create_engine("sqlite://"))  # the caller's own, which stays open
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _close() -> Iterator[None]:
+    yield
+    OTHER.close()
+    OTHER.get_bind().dispose()  # type: ignore[union-attr] # an engine
+
+
 RETURNED: list[tuple[Callable[[Session], object], str]] = [
     (lambda session: session.execute(text("SELECT 1")), "a Result with rows that would be read"),
     (lambda session: session.scalars(text("SELECT 1")), "a Result with rows that would be read"),
@@ -751,6 +762,13 @@ def test_message_of_a_result_that_wants_unique(on_memory: Callable[..., Any]) ->
         lambda session: exhausted(session.execute(text("SELECT 1"))),
         lambda session: exhausted(session.scalars(text("SELECT 1"))),
         lambda session: session.execute(text("SELECT 1")).freeze(),
+        lambda session: session.execute(text("SELECT 1")).freeze()(),
+        lambda _: IteratorResult(SimpleResultMetaData(["a"]), iter([(1,)])),
+        lambda _: OTHER.execute(text("SELECT 1")),
+        lambda _: OTHER.scalars(text("SELECT 1")),
+        lambda _: OTHER.query(Thing),
+        lambda _: Unhashable("Odd", (), {})(),
+        lambda _: Unordered("Odd", (), {})(),
         lambda session: session.execute(text("SELECT 1 WHERE 0")),
     ],
 )
@@ -758,6 +776,23 @@ def test_result_that_has_no_rows_to_give_is_returned(
     on_memory: Callable[..., Any], body: Callable[[Session], object]
 ) -> None:
     on_memory(body)
+
+
+class Unhashable(type):
+    """Makes classes without a hash."""
+
+    def __eq__(cls, other: object) -> bool:
+        return cls is other
+
+    __hash__ = None  # type: ignore[assignment] # the point
+
+
+class Unordered(type):
+    """Makes classes whose bases cannot be told."""
+
+    @property
+    def __mro__(cls) -> Any:
+        raise RuntimeError
 
 
 def exhausted(result: Any) -> object:
