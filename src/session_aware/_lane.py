@@ -48,7 +48,7 @@ from session_aware._marker import LANE_VARIABLE
 from session_aware._sentinel import NEW, is_given
 from session_aware._signature import is_context_helper, layers
 
-__all__ = ["NOBODY", "Binding", "OwnerMethod", "is_lane", "lane", "wrapper_behind"]
+__all__ = ["Binding", "OwnerMethod", "is_lane", "lane", "wrapper_behind"]
 
 IS_ON: Final = os.environ.get("SESSION_AWARE_LANE") != "off"
 """For this library's tests alone, which pass with the lane and without."""
@@ -110,9 +110,6 @@ _templates: dict[_Shape, _Template] = {}
 _lock: Final = Lock()
 _NEW_SESSION: Final = CellType(NEW)
 
-NOBODY: Final = type("Nobody", (), {})
-"""Bound to it, wrapt's wrapper passes a call on; unbound, it would look for a ``__self__`` first, in vain."""
-
 _COPIED: Final = ("__module__", "__qualname__", "__doc__", "__annotations__") + ("__type_params__",) * (
     sys.version_info >= (3, 12)
 )
@@ -146,9 +143,8 @@ def lane(function: object, binding: Binding, wrapper: Any, planned: list[bool]) 
 def _made(function: FunctionType, declared: FunctionType, shape: _Shape, wrapper: Any, planned: list[bool]) -> FunctionType:  # noqa: ANN401 - a proxy
     """Make a lane with the parameters and the place of ``declared``, and the name of ``function``."""
     template = _templates.get(shape) or _compiled(shape)
-    ask = wrapper if shape.binding is Binding.FUNCTION else wrapper.__get__
     cells = {
-        LANE_VARIABLE: CellType(ask(None, NOBODY) if shape.binding is Binding.INSTANCE else ask),
+        LANE_VARIABLE: CellType(wrapper if shape.binding in {Binding.FUNCTION, Binding.INSTANCE} else wrapper.__get__),
         "method": CellType(function),
         "new_session": _NEW_SESSION,
         "planned": CellType(planned),

@@ -14,7 +14,7 @@ from weakref import WeakSet
 import wrapt
 
 from session_aware import _configuration, _factory, _lane, _plan, _signature, _sync
-from session_aware._lane import NOBODY, Binding, OwnerMethod
+from session_aware._lane import Binding, OwnerMethod
 from session_aware._plan import JOIN, OPEN
 from session_aware._policy import NO_POLICY, merge
 from session_aware._request import Request
@@ -162,10 +162,6 @@ class BoundFunction(_BoundFunctionWrapper):
     __slots__ = ()
     is_of_class = False
 
-    @property  # type: ignore[misc] # read-only, as wrapt has it
-    def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride] - likewise
-        return type(self) if self._self_owner is NOBODY else type(self.__wrapped__)  # see SessionFunction
-
     def __copy__(self) -> object:
         return self
 
@@ -175,8 +171,6 @@ class BoundFunction(_BoundFunctionWrapper):
         return getattr(copy.deepcopy(self._self_instance, memo), self._attribute())
 
     def __reduce_ex__(self, _protocol: object) -> tuple[object, ...]:
-        if self._self_owner is NOBODY:
-            return _to_nobody, (self._self_parent,)
         of = self._self_owner if self._self_instance is None else self._self_instance
         return getattr, (of, self._attribute())
 
@@ -209,7 +203,7 @@ class SessionFunction(_FunctionWrapper):
         return type(self) if self._self_has_lane else type(self.__wrapped__)
 
     def __get__(self, instance: object, owner: type | None = None) -> object:
-        if owner is NOBODY or type(self.__wrapped__) is not FunctionType:
+        if type(self.__wrapped__) is not FunctionType:
             return super().__get__(instance, owner)
         return self if instance is None else MethodType(self, instance)  # as a function does
 
@@ -230,10 +224,6 @@ class SessionFunction(_FunctionWrapper):
             dispatcher,
             self._self_has_lane,
         )  # for cloudpickle and dill, which take classes apart
-
-
-def _to_nobody(wrapper: SessionFunction) -> object:
-    return wrapper.__get__(None, NOBODY)
 
 
 def _restored(
