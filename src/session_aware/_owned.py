@@ -51,7 +51,6 @@ class Owned:
     """
 
     __slots__ = (
-        "_can_send",
         "_given_up",
         "_hand_out_by",
         "_handle",
@@ -93,7 +92,6 @@ class Owned:
         self._is_released = False
         self._is_handed_out = False
         self._is_checked = False
-        self._can_send = True
         self._given_up = ""
         self._is_ended = False  # committed or rolled back
         self._watches_commit = False
@@ -226,7 +224,7 @@ class Owned:
         try:
             self.session.flush()  # what fails here has certainly not been committed
             if self.begun and not self.is_read_only:
-                self._can_send = self._check()
+                self._check()
             if self._request.commits:
                 witness = _outcome.identify([*self.begun]) if self._request.policy.resolve_commit else None
                 self._commit()
@@ -288,11 +286,11 @@ class Owned:
             error.add_note(f"session-aware: {self.name}: PostgreSQL says that its transaction was not committed.")
             raise error
 
-    def _check(self) -> bool:
-        """Refuse to commit after a failure that somebody swallowed; say whether a COMMIT can be sent at all."""
+    def _check(self) -> None:
+        """Refuse to commit after a failure that somebody swallowed, or what cannot be sent."""
         if self.failed:
             _ownership.refuse_poisoned(self.failed[0].error, name=self.name)
-        return _ownership.check_drivers(self.begun, is_handed_out=self._is_handed_out, name=self.name)
+        _ownership.check_drivers(self.begun, is_handed_out=self._is_handed_out, name=self.name)
 
     def _watch_commit(self, connection: Connection) -> None:
         """Listen for PREPARE and COMMIT; by oneself, for another unit may use the same Connection meanwhile."""
@@ -311,14 +309,14 @@ class Owned:
             self._check()
 
     def _at_commit(self, connection: Connection, xid: object = None, _is_prepared: object = None) -> None:
-        """Take notice that COMMIT is about to be sent; what a lost connection's driver is asked to send goes nowhere."""
+        """Take notice that COMMIT is about to be sent."""
         self._at_prepare(connection, xid)
-        if connection in self.begun and not connection.invalidated and not _driver.is_closed(connection):
+        if connection in self.begun:
             self.outcome = "unknown"
 
     def _is_certain(self, error: BaseException) -> bool:
         """Say whether nothing was applied: COMMIT was not sent, or the only database that got it said so."""
-        if not self._watches_commit and (not self._can_send or self._transaction.is_active):
+        if not self._watches_commit and self._transaction.is_active:
             return True
         is_answer = any(failed.error is error for failed in self.failed)  # to this COMMIT, and not to a listener's work
         return len(self.begun) == 1 and is_answer and _faults.is_not_applied(error)

@@ -69,11 +69,8 @@ def _refuse_ended_connection(name: str) -> NoReturn:
     raise SessionOwnershipError(msg)
 
 
-def check_drivers(begun: Begun, *, is_handed_out: bool, name: str) -> bool:
+def check_drivers(begun: Begun, *, is_handed_out: bool, name: str) -> None:
     """Refuse a transaction that failed on the driver's own connection, of which SQLAlchemy heard nothing.
-
-    Returns:
-        Whether a COMMIT can be sent: there is a connection that its driver does not know to be closed.
 
     Args:
         begun: The unit's connections.
@@ -82,13 +79,14 @@ def check_drivers(begun: Begun, *, is_handed_out: bool, name: str) -> bool:
 
     Raises:
         PoisonedTransactionError: PostgreSQL has aborted the transaction of one of the connections.
+        DBAPIError: One of the connections is closed, and its driver knows. It would not always say so at COMMIT: asyncpg's
+            does nothing there if its last error was swallowed, and the work would be lost.
+        PendingRollbackError: One of the connections was invalidated.
     """
-    can_send = False
     for connection in begun:
         is_postgresql = connection.dialect.name == "postgresql"
         if connection.invalidated or (is_postgresql and _driver.is_closed(connection)):
-            continue
-        can_send = True
+            connection.exec_driver_sql("SELECT 1")  # goes nowhere and raises, before any connection has committed
         has_failed = is_postgresql and _driver.has_failed(connection)
         if has_failed or (has_failed is None and is_handed_out and _is_aborted(connection)):
             msg = (
@@ -97,7 +95,6 @@ def check_drivers(begun: Begun, *, is_handed_out: bool, name: str) -> bool:
                 "rolled back. Let the error propagate, or wrap the part that may fail in 'with session.begin_nested():'."
             )
             raise PoisonedTransactionError(msg)
-    return can_send
 
 
 def _is_aborted(connection: Connection) -> bool:

@@ -65,6 +65,8 @@ TABLE = (
         "08006": None,
         "asyncpg's InterfaceError": f"{PG}::test_connection_that_broke_between_statements_is_tried_again",
         "connection_invalidated": "outcome::test_killed_backend_before_commit_is_tried_again",
+        "closed, and only the driver knows": f"{PHASE}::test_loss_that_only_the_driver_noticed_is_tried_again",
+        "closed, async": f"{PHASE}::test_loss_that_only_the_driver_noticed_is_tried_again_by_async_drivers",
         "25P03": f"{PHASE}::test_transaction_that_the_server_ended_is_tried_again",
         "25P04": f"{PHASE}::test_transaction_that_the_server_ended_is_tried_again",
         "25P03, 25P04, async": f"{PHASE}::test_transaction_that_the_server_ended_is_tried_again_by_async_drivers",
