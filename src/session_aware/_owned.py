@@ -311,7 +311,7 @@ class Owned:
     def _at_commit(self, connection: Connection, xid: object = None, _is_prepared: object = None) -> None:
         """Take notice that COMMIT is about to be sent."""
         self._at_prepare(connection, xid)
-        if connection in self.begun:
+        if connection in self.begun:  # pragma: no branch - before SQLAlchemy 2.0.38 it may be another one, see listen
             self.outcome = "unknown"
 
     def _is_certain(self, error: BaseException) -> bool:

@@ -336,6 +336,15 @@ def test_invalidated_connection_keeps_the_other_one_from_committing(databases: D
     assert one.owners() == []
 
 
+def test_savepoint_that_cannot_be_released_has_committed_nothing(database: SyncDatabase) -> None:
+    with pytest.raises(exc.DBAPIError) as caught, auto_session_ctx(session_factory=database.maker) as session:
+        add(session, "ann")
+        session.begin_nested()
+        session.execute(text("RELEASE SAVEPOINT sa_savepoint_1"))  # the commit releases it once more, before COMMIT
+    assert "savepoint" in str(caught.value)
+    assert database.owners() == []
+
+
 def test_interrupt_while_commit_is_sent_passes_with_a_note(database: SyncDatabase) -> None:
     @event.listens_for(database.engine, "commit")
     def _interrupt(_: object) -> None:
