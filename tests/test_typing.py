@@ -27,10 +27,14 @@ MARK: Final = re.compile(r"  # E(?:: (?P<verb>not|only) (?P<names>[a-z, ]+) - (?
 SEED: Final = 'seeded: int = "text"'
 
 
+VERSIONS: Final = ("3.11", "3.15")
+
+
 class Checker(NamedTuple):
     """How a checker is called, and what its lines about errors look like."""
 
     options: Sequence[str]
+    version: str
     error: re.Pattern[str]
 
 
@@ -40,14 +44,18 @@ CHECKERS: Final = {
             "--config-file=",  # as a user without our plugin runs it
             "--strict",
             "--warn-unreachable",
-            "--python-version=3.11",
             "--hide-error-context",
             "--show-absolute-path",
             f"--cache-dir={ROOT / '.mypy_cache' / 'typing'}",
         ),
+        "--python-version",
         re.compile(r"^(.+?):(\d+): error: "),
     ),
-    "pyright": Checker((f"--project={ROOT}", f"--pythonpath={sys.executable}"), re.compile(r"^ +(.+?):(\d+):\d+ - error: ")),
+    "pyright": Checker(
+        (f"--project={ROOT}", f"--pythonpath={sys.executable}"),
+        "--pythonversion",
+        re.compile(r"^ +(.+?):(\d+):\d+ - error: "),
+    ),
     "pyrefly": Checker(
         (
             "check",
@@ -56,21 +64,23 @@ CHECKERS: Final = {
             "--output-format=min-text",
             "--relative-to=",
         ),
+        "--python-version",
         re.compile(r"^ERROR (.+?):(\d+):"),
     ),
     "ty": Checker(
         ("check", f"--project={ROOT}", "--output-format=concise", f"--python={sys.prefix}"),
+        "--python-version",
         re.compile(r"^(.+?):(\d+):\d+: error\["),
     ),
 }
 
 
 @cache
-def rejected_lines(checker: str, folder: Path) -> dict[str, set[int]]:
+def rejected_lines(checker: str, version: str, folder: Path) -> dict[str, set[int]]:
     """Run a checker over the files and their seeded copies; return the numbers of the lines that it rejects."""
     seeded = [seed(file, folder) for file in FILES]
-    options, error = CHECKERS[checker]
-    command = [sys.executable, "-m", checker, *options, *map(str, FILES), *map(str, seeded)]
+    options, of_version, error = CHECKERS[checker]
+    command = [sys.executable, "-m", checker, *options, of_version, version, *map(str, FILES), *map(str, seeded)]
     environment = {**os.environ, "MYPYPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT / "stubs"))), "NO_COLOR": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     found: dict[str, set[int]] = {file.name: set() for file in (*FILES, *seeded)}
@@ -122,14 +132,19 @@ def checker(request: pytest.FixtureRequest) -> str:
     return name
 
 
+@pytest.fixture(scope="module", params=VERSIONS)
+def version(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.getbasetemp()
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_checker_rejects_the_marked_lines_and_no_other(checker: str, file: Path, folder: Path) -> None:
-    found, expected = rejected_lines(checker, folder)[file.name], marked_lines(file, checker)
+def test_a_checker_rejects_the_marked_lines_and_no_other(checker: str, version: str, file: Path, folder: Path) -> None:
+    found, expected = rejected_lines(checker, version, folder)[file.name], marked_lines(file, checker)
     lines = file.read_text().splitlines()
     accepted = [f"{number}: {lines[number - 1].strip()}" for number in sorted(expected - found)]
     refused = [f"{number}: {lines[number - 1].strip()}" for number in sorted(found - expected)]
@@ -137,8 +152,8 @@ def test_a_checker_rejects_the_marked_lines_and_no_other(checker: str, file: Pat
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_checker_rejects_every_seeded_error(checker: str, file: Path, folder: Path) -> None:
-    found = rejected_lines(checker, folder)[f"seeded_{file.name}"]
+def test_a_checker_rejects_every_seeded_error(checker: str, version: str, file: Path, folder: Path) -> None:
+    found = rejected_lines(checker, version, folder)[f"seeded_{file.name}"]
     lines = file.read_text().splitlines()
     seeded = {node.lineno for node in asserted_types(file)}
     unnoticed = [f"{number}: {lines[number - 1].strip()}" for number in sorted(seeded - found)]

@@ -110,8 +110,10 @@ _templates: dict[_Shape, _Template] = {}
 _lock: Final = Lock()
 _NEW_SESSION: Final = CellType(NEW)
 
-_COPIED: Final = ("__module__", "__qualname__", "__doc__", "__annotations__") + ("__type_params__",) * (
-    sys.version_info >= (3, 12)
+_COPIED: Final = (
+    ("__module__", "__qualname__", "__doc__")
+    + ("__type_params__",) * (sys.version_info >= (3, 12))
+    + ("__annotate__",) * (sys.version_info >= (3, 14))
 )
 
 
@@ -175,6 +177,8 @@ def _made(function: FunctionType, declared: FunctionType, shape: _Shape, wrapper
         made.__kwdefaults__ = {**(declared.__kwdefaults__ or {}), "session": NEW}
     for name in _COPIED:
         setattr(made, name, getattr(function, name))
+    if sys.version_info < (3, 14) or function.__annotate__ is None:  # otherwise they wait until somebody asks
+        made.__annotations__ = function.__annotations__
     made.__dict__.update({**function.__dict__, _WRAPPER: wrapper, "__wrapped__": function})
     return made
 

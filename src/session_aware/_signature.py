@@ -1,12 +1,14 @@
 """Read from a callable, once and at decoration, what its calls need: the kind, the parameters, where it stands."""
 
 from __future__ import annotations
+import __future__
 
 import contextlib
 import enum
 import functools
 import inspect
 import sys
+import types
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from types import FunctionType, MethodType, NoneType, UnionType
@@ -30,6 +32,9 @@ import wrapt
 
 from session_aware._sentinel import NEW
 from session_aware.exceptions import SessionParameterError
+
+if sys.version_info >= (3, 14):
+    import annotationlib
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
@@ -121,10 +126,9 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parameter:
-    """How a callable declares ``session``: what is not written is ``inspect.Parameter.empty``."""
+    """How a callable declares ``session``: a default that is not written is ``inspect.Parameter.empty``."""
 
     is_keyword_only: bool
-    annotation: object
     default: object
 
     @property
@@ -143,40 +147,52 @@ def read(function: Callable[..., object], *, name: str | None = None) -> Declara
         SessionParameterError: The annotation names a session of the other kind (``async def`` with ``Session``).
     """
     parameter = session_parameter(function)
-    if parameter is None or not parameter.is_keyword_only or not (_is_plain(function) or _takes_session(function)):
+    if parameter is None or not parameter.is_keyword_only or not _takes_session(function):
         return None
     kind = _kind(function)
     full_name = getattr(function, "__qualname__", None) or name or type(function).__qualname__
     qualified = full_name.rpartition("<locals>.")[2]
     if not getattr(function, "__isabstractmethod__", False):  # an abstract stream is a def that returns an AsyncIterator
-        _check_kind(function, kind, parameter, qualified)
+        _check_kind(function, kind, qualified)
     function_name = getattr(function, "__name__", None) or full_name.rpartition(".")[2], full_name
     return Declaration(name=qualified, kind=kind, function_name=function_name, is_commit=_is_commit(function))
 
 
-def _is_plain(function: object) -> TypeGuard[FunctionType]:
+def _is_function(function: object) -> TypeGuard[FunctionType]:
     """Say whether the code tells everything, in a fiftieth of the time that ``inspect.signature`` takes."""
-    return type(function) is FunctionType and not function.__dict__
+    return type(function) is FunctionType and "__signature__" not in function.__dict__
+
+
+def _declaring(function: object) -> FunctionType | None:
+    """Return the function whose parameters a callable has: itself, or what it wraps; None if that is no function."""
+    for _ in range(_DEEPEST):
+        if not _is_function(function):
+            return None
+        wrapped: object = function.__dict__.get("__wrapped__")
+        if wrapped is None:
+            return function
+        function = wrapped
+    return None
 
 
 def session_parameter(function: Callable[..., object]) -> Parameter | None:
     """Return the parameter ``session`` of a callable, whatever session that is; None if it declares none."""
-    if _is_plain(function):
-        code = function.__code__
+    if (declaring := _declaring(function)) is not None:
+        code = declaring.__code__
         end = code.co_argcount + code.co_kwonlyargcount
         if "session" not in code.co_varnames[:end]:
             return None
         is_keyword_only = "session" not in code.co_varnames[: code.co_argcount]
         default: object = inspect.Parameter.empty
         if is_keyword_only:
-            default = (function.__kwdefaults__ or {}).get("session", default)
-        elif (place := code.co_varnames.index("session") - code.co_argcount) >= -len(function.__defaults__ or ()):
-            default = (function.__defaults__ or ())[place]
-        return Parameter(is_keyword_only, function.__annotations__.get("session", inspect.Parameter.empty), default)
+            default = (declaring.__kwdefaults__ or {}).get("session", default)
+        elif (place := code.co_varnames.index("session") - code.co_argcount) >= -len(declaring.__defaults__ or ()):
+            default = (declaring.__defaults__ or ())[place]
+        return Parameter(is_keyword_only, default)
     found = (_parameters(function) or {}).get("session")
     if found is None or found.kind in {found.VAR_POSITIONAL, found.VAR_KEYWORD}:
         return None
-    return Parameter(found.kind is found.KEYWORD_ONLY, found.annotation, found.default)
+    return Parameter(found.kind is found.KEYWORD_ONLY, found.default)
 
 
 def _parameters(function: Callable[..., object], *, is_own: bool = False) -> Mapping[str, inspect.Parameter] | None:
@@ -187,17 +203,58 @@ def _parameters(function: Callable[..., object], *, is_own: bool = False) -> Map
         is_own: Whether those of what it wraps are of no interest.
     """
     with contextlib.suppress(Exception):  # TypeError and ValueError, or whatever a __signature__ does
-        return inspect.signature(function, follow_wrapped=not is_own).parameters
+        return inspect.signature(function, follow_wrapped=not is_own, **_UNRESOLVED).parameters
     call = _call_of(type(function))  # inspect takes an object with a __get__ of its own for a builtin
-    return inspect.signature(MethodType(call, function)).parameters if isinstance(call, FunctionType) else None
+    return (
+        inspect.signature(MethodType(call, function), **_UNRESOLVED).parameters if isinstance(call, FunctionType) else None
+    )
+
+
+_UNRESOLVED: Final[dict[str, Any]] = {}  # leaves annotations that name nothing yet as they are
+if sys.version_info >= (3, 14):
+    _UNRESOLVED["annotation_format"] = annotationlib.Format.FORWARDREF
+
+
+def _annotation(function: Callable[..., object], *, may_import: bool) -> object:
+    """Return the annotation of ``session``, or ``inspect.Parameter.empty``; of the others as little as Python allows.
+
+    Until 3.13 they were evaluated by the ``def``, or are texts. From 3.14 on they are code that nobody has run yet, whose
+    names may mean nothing now: those of an import under TYPE_CHECKING, of a class further down, of a half-imported module.
+
+    Args:
+        function: Any callable that declares ``session``.
+        may_import: Whether names that 3.15 imports when they are needed are needed. Otherwise nothing is said of them.
+    """
+    declaring = _declaring(function)
+    if declaring is None:
+        found = (_parameters(function) or {}).get("session")
+        return inspect.Parameter.empty if found is None else found.annotation
+    return _annotations(declaring, may_import=may_import).get("session", inspect.Parameter.empty)
+
+
+def _annotations(function: FunctionType, *, may_import: bool) -> Mapping[str, object]:
+    """Return the annotations of a function, without leaving them in its ``__annotations__``."""
+    if sys.version_info >= (3, 14):
+        annotate: Any = function.__annotate__  # ty takes it for a method
+        if annotate is not None and not function.__code__.co_flags & __future__.annotations.compiler_flag:
+            names = annotate.__code__.co_names if isinstance(annotate, FunctionType) else ()
+            if not may_import and any(type(function.__globals__.get(name)) in _LAZY for name in names):
+                return {}
+            return annotationlib.call_annotate_function(annotate, annotationlib.Format.FORWARDREF, owner=function)
+    return function.__annotations__
+
+
+_LAZY: Final[list[type]] = []  # what stands for a name until it is imported
+if sys.version_info >= (3, 15):
+    _LAZY.append(types.LazyImportType)
 
 
 def _is_commit(function: Callable[..., object]) -> bool | None:
     """Return the default of ``is_commit``, or None if that is not declared by keyword only."""
-    if _is_plain(function):
-        code = function.__code__
+    if (declaring := _declaring(function)) is not None:
+        code = declaring.__code__
         declares = "is_commit" in code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-        return (function.__kwdefaults__ or {}).get("is_commit") is not False if declares else None
+        return (declaring.__kwdefaults__ or {}).get("is_commit") is not False if declares else None
     found = (_parameters(function) or {}).get("is_commit")
     return found.default is not False if found is not None and found.kind is found.KEYWORD_ONLY else None
 
@@ -206,7 +263,7 @@ def is_of_sqlalchemy(function: Callable[..., object], parameter: Parameter) -> b
     """Tell ``session`` from one of another library: its annotation names classes, and none of them is SQLAlchemy's."""
     if parameter.default is NEW:
         return True
-    named = _named_classes(function, parameter.annotation)
+    named = _named_classes(function, _annotation(function, may_import=True))
     return not named or any(issubclass(cls, session_classes(is_async=None)) for cls in named)
 
 
@@ -232,7 +289,7 @@ def complaint(function: Callable[..., object], name: str | None = None) -> str:
     if parameter is None:
         return f"{name}: there is no parameter 'session', so the caller could not pass one. {write}"
     if not is_of_sqlalchemy(function, parameter):
-        spelled = _spelled(parameter.annotation)
+        spelled = _spelled(_annotation(function, may_import=True))
         return f"{name}: parameter 'session' is annotated {spelled}, which is no session of SQLAlchemy. {write}"
     if not parameter.is_keyword_only:
         why = "A positional session collides with ordinary arguments."
@@ -265,6 +322,10 @@ def where(function: object, *, is_outermost: bool = False) -> str:
 
 def _takes_session(function: Callable[..., object]) -> bool:
     """Tell a decorator that passes ``session`` on from one that injects its own and takes none."""
+    if _is_function(function):
+        code = function.__code__
+        taken = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        return "session" in taken or bool(code.co_flags & inspect.CO_VARKEYWORDS)
     parameters = _parameters(function, is_own=True)
     if parameters is None:
         return True  # lru_cache objects and their like: no own signature, they pass on what they get
@@ -321,7 +382,7 @@ def _call_of(cls: type) -> object:
 
 def _kind(function: object) -> Kind:
     """Take the outermost layer that is not a plain function: a plain wrapper is taken for what it wraps."""
-    if _is_plain(function):
+    if type(function) is FunctionType and not function.__dict__:
         return _KINDS.get(function.__code__.co_flags & _FLAGS, Kind.PLAIN)
     for layer in layers(function):
         if not isinstance(layer, FunctionType):
@@ -337,9 +398,9 @@ def _kind(function: object) -> Kind:
     return Kind.PLAIN
 
 
-def _check_kind(function: Callable[..., object], kind: Kind, parameter: Parameter, name: str) -> None:
+def _check_kind(function: Callable[..., object], kind: Kind, name: str) -> None:
     """Refuse a session of the other kind. What is not clear passes: the factory's result is checked at the call."""
-    named = _named_classes(function, parameter.annotation) or ()
+    named = _named_classes(function, _annotation(function, may_import=False)) or ()
     sessions = [cls for cls in named if issubclass(cls, session_classes(is_async=None))]
     if not sessions or not all(issubclass(cls, session_classes(is_async=not kind.is_async)) for cls in sessions):
         return
@@ -371,7 +432,8 @@ def _named_classes(function: Callable[..., object], annotation: object) -> list[
     """
     if annotation is inspect.Parameter.empty:
         return None
-    namespace = next((f.__globals__ for f in layers(function) if isinstance(f, FunctionType)), {})
+    # Of the innermost function, whose annotation it is; those around it may come from anywhere.
+    namespace = next((f.__globals__ for f in reversed([*layers(function)]) if isinstance(f, FunctionType)), {})
     try:
         parts = list(_parts(annotation, namespace))
         classes = [part for part in parts if isinstance(part, type) and not _says_nothing(part)]

@@ -365,6 +365,17 @@ DIFFERENCES: dict[str, set[tuple[str, str]]] = {
         ("dispatched", "mock.patch.object"),
         ("dispatched", "weakref.WeakMethod"),
         *(
+            ("dispatched", tool)
+            for tool in (
+                "kind of the class's",
+                "kind of the object's",
+                "inspect.getfullargspec",
+                "inspect.getfile",
+                "cloudpickle",  # of which the plain one is not capable
+            )
+            if sys.version_info >= (3, 14)  # where the plain one is a callable object, and was a function
+        ),
+        *(
             ("opener", tool)
             for tool in (
                 "type",
@@ -375,7 +386,7 @@ DIFFERENCES: dict[str, set[tuple[str, str]]] = {
                 "inspect.getfullargspec",
                 "inspect.getfile",
                 "inspect.classify_class_attrs",
-                "typing.get_type_hints",
+                *(["typing.get_type_hints"] if sys.version_info < (3, 14) else []),  # whose message has the type
                 "pydoc",
                 "copy",
                 "deepcopy",

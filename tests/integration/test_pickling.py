@@ -60,7 +60,8 @@ class Accounts(SessionAwareService):
     def decorated_above(self, x: int, *, session: Session = NEW_SESSION) -> object:
         return self.name, x, session.in_transaction()
 
-    partial = functools.partialmethod(of_object, 1)
+    if sys.version_info < (3, 14):  # which cannot unpickle the partialmethod of a plain class either
+        partial = functools.partialmethod(of_object, 1)
 
     def stream(self, x: int, *, session: Session = NEW_SESSION):
         yield self.name, x, session.in_transaction()
@@ -109,7 +110,7 @@ seen = ("ann", 1, True)
 decorated = accounts.decorated, accounts.marked, accounts.decorated_above
 for one in (of_object, accounts.of_object, Below("ann").of_object, *decorated):
     assert one(1) == seen, one
-assert accounts.partial() == seen
+assert sys.version_info >= (3, 14) or accounts.partial() == seen
 assert next(stream(1)) == next(accounts.stream(1)) == seen
 with accounts.held(1) as value:
     assert value == seen
@@ -192,7 +193,15 @@ def test_copy_of_a_bound_dispatching_method_is_bound_to_the_copy() -> None:
 
 
 @has_lane
-@pytest.mark.parametrize("pickler", ["cloudpickle", "dill"])
+@pytest.mark.parametrize(
+    "pickler",
+    [
+        "cloudpickle",
+        pytest.param(
+            "dill", marks=pytest.mark.skipif(sys.version_info >= (3, 15), reason="dill reads co_lnotab, gone in Python 3.15")
+        ),
+    ],
+)
 def test_services_of_main_work_in_another_process(pickler: str, tmp_path: Path) -> None:
     said = []
     for name, program in (("writer.py", PROGRAM), ("reader.py", READER)):

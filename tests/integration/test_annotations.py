@@ -1,0 +1,225 @@
+"""Annotations that Python 3.14 evaluates when somebody asks: the library never asks, and whoever does hears the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 14), reason="before Python 3.14 the def evaluates annotations")
+
+EVERYDAY = """
+from typing import TYPE_CHECKING
+from session_aware import NEW_SESSION, SessionAwareService
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+class Accounts(SessionAwareService):
+    def one(self, *, session: Session = NEW_SESSION) -> "int": ...
+print(Accounts.one.__qualname__)
+"""
+
+SIDE_BY_SIDE = """
+import annotationlib, contextlib, dataclasses, functools, inspect, pydoc, re, typing
+from annotationlib import Format
+from typing import TYPE_CHECKING
+from session_aware import NEW_SESSION, SessionAwareService
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+    from nowhere import Model
+
+def decorated(function):
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+    return wrapper
+
+type Rows[T] = list[tuple[T, Model]]
+
+def make(base):
+    class Body(base):
+        def method(self, x: Model, *, session: Session = NEW_SESSION) -> Later: ...
+        def itself(self, *, session: Session | None = NEW_SESSION) -> Body: ...
+        async def awaited(self, x: Model, *, session: Session = NEW_SESSION) -> Later: ...
+        @staticmethod
+        def static(x: Model, *, session: Session = NEW_SESSION) -> Later: ...
+        @classmethod
+        def of_class(cls, x: Model, *, session: Session = NEW_SESSION) -> Body: ...
+        @contextlib.contextmanager
+        def context(self, x: Model, *, session: Session = NEW_SESSION) -> Later: yield
+        @contextlib.asynccontextmanager
+        async def acontext(self, x: Model, *, session: Session = NEW_SESSION) -> Later: yield
+        @decorated
+        def decorated(self, x: Model, *, session: Session = NEW_SESSION) -> Later: ...
+        partial = functools.partialmethod(method, 1)
+        def stream[T: Model](self, x: Rows[T], *, session: Session = NEW_SESSION) -> T: yield x
+        def text(self, x: "Model", *, session: "Session" = NEW_SESSION) -> "Later": ...
+        @functools.singledispatchmethod
+        def dispatched(self, x, *, session: Session = NEW_SESSION) -> Later: ...
+        @property
+        def none(self) -> Model: ...
+        def bare(self, x, *, session=NEW_SESSION): ...
+    return Body
+
+def slotted(base):
+    @dataclasses.dataclass(slots=True)
+    class Body(base):
+        a: Model
+        def method(self, x: Model, *, session: Session = NEW_SESSION) -> Later:
+            return __class__
+    return Body
+
+class Later: ...
+
+TOOLS = {
+    "annotations": lambda function: function.__annotations__,
+    "annotate": lambda function: annotationlib.call_annotate_function(function.__annotate__, Format.STRING),
+    "value": annotationlib.get_annotations,
+    "forwardref": lambda function: annotationlib.get_annotations(function, format=Format.FORWARDREF),
+    "string": lambda function: annotationlib.get_annotations(function, format=Format.STRING),
+    "signature": inspect.signature,
+    "signature, forwardref": lambda function: inspect.signature(function, annotation_format=Format.FORWARDREF),
+    "signature, string": lambda function: inspect.signature(function, annotation_format=Format.STRING),
+    "hints": typing.get_type_hints,
+    "hints, forwardref": lambda function: typing.get_type_hints(function, format=Format.FORWARDREF),
+    "hints, string": lambda function: typing.get_type_hints(function, format=Format.STRING),
+    # a static method is a "class method of" there, as the README says
+    "pydoc": lambda function: pydoc.plain(pydoc.render_doc(function)).splitlines()[2].partition(" class method of ")[0],
+    "type_params": lambda function: function.__type_params__,
+}
+
+def said(tool, function):
+    try:
+        found = tool(function)
+    except Exception as error:
+        found = type(error).__name__, error
+    return re.sub(r", owner=<.*?>+(?=[,)])| at 0x[0-9a-f]+", "", str(found))
+
+compared = 0
+for maker in (make, slotted):
+    plain, ours = maker(object), maker(SessionAwareService)
+    plain.__qualname__ = ours.__qualname__
+    for name in [name for name in vars(plain) if not name.startswith("_")]:
+        for tool in TOOLS:
+            for of in ("class", "object"):
+                pair = [cls if of == "class" else cls(*([1] if maker is slotted else ())) for cls in (plain, ours)]
+                was, now = (said(TOOLS[tool], getattr(one, name)) for one in pair)
+                compared += 1
+                if was != now:
+                    print(f"{name} of the {of}, {tool}: {was!r}, and now {now!r}")
+print(compared)
+"""
+
+
+def run(program: str, folder: Path, **modules: str) -> list[str]:
+    for name, text in modules.items():
+        (folder / f"{name}.py").write_text(text)
+    (folder / "program.py").write_text(program)
+    command = [sys.executable, "-W", "error", "program.py"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert not done.stderr
+    return done.stdout.splitlines()
+
+
+def test_everyday_program_can_be_imported(tmp_path: Path) -> None:
+    assert run(EVERYDAY, tmp_path) == ["Accounts.one"]
+
+
+def test_annotations_say_what_those_of_a_plain_class_say(tmp_path: Path) -> None:
+    *differences, compared = run(SIDE_BY_SIDE, tmp_path)
+    assert differences == []
+    assert int(compared) > 300
+
+
+OWN_NAMES = """
+import sys
+from typing import TYPE_CHECKING
+import other  # which imports this module, so that it is half-imported while the class is made
+from session_aware import NEW_SESSION, SessionAwareService, SessionParameterError, auto_session_func
+from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session, sessionmaker
+
+type Either = Session | AsyncSession
+type Ours = Session
+
+class Accounts(SessionAwareService, session_factory=sessionmaker(create_engine("sqlite://"))):
+    def later(self, *, session: Session = NEW_SESSION) -> Later: return session
+    def half(self, *, session: other.Session = NEW_SESSION) -> other.Accounts: return session
+    def bound[S: Session](self, *, session: S = NEW_SESSION) -> S: return session
+    def alias(self, *, session: Ours = NEW_SESSION) -> Accounts: return session
+    def theirs(self, *, session: other.ClientSession = None) -> None: return session
+
+class Later: ...
+
+accounts = Accounts()
+for name in ("later", "half", "bound", "alias"):
+    assert isinstance(getattr(accounts, name)(), Session), name
+assert accounts.theirs() is None
+assert Accounts.later.__annotations__["return"] is Later
+assert Accounts.half.__annotations__["return"] is Accounts is other.program.Accounts
+
+Local = Session
+for annotation in ("Session", "Session | None", "Ours", "Local", "S"):
+    type_params = "[S: Session]" if annotation == "S" else ""
+    try:
+        exec(f"async def wrong{type_params}(*, session: {annotation} = NEW_SESSION) -> Nowhere: ...", globals())
+        auto_session_func(wrong)
+    except SessionParameterError as error:
+        assert f"wrong: parameter 'session' is annotated Session, but async def" in str(error), error
+    else:
+        print(f"{annotation} is not refused")
+"""
+OTHER = """
+import sys
+program = sys.modules["__main__"]
+assert not hasattr(program, "Accounts")
+from sqlalchemy.orm import Session
+class ClientSession: ...
+def __getattr__(name):
+    return getattr(program, name)
+"""
+
+
+def test_names_are_understood_where_they_mean_something(tmp_path: Path) -> None:
+    assert run(OWN_NAMES, tmp_path, other=OTHER) == []
+
+
+LAZY = """
+import sys, types
+lazy from model import Model
+lazy from sqlalchemy.orm import Session
+lazy from client import ClientSession
+from session_aware import NEW_SESSION, SessionAwareService, auto_session_func
+
+def decorated(function):
+    import functools
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+    return wrapper
+
+class Accounts(SessionAwareService):
+    def one(self, *, session: Session = NEW_SESSION) -> Model: ...
+    @decorated
+    def two(self, x: Model, *, session: Session = NEW_SESSION) -> None: ...
+
+@auto_session_func
+def three(x: Model, *, session: Session = NEW_SESSION) -> None: ...
+
+assert type(globals()["Model"]) is types.LazyImportType
+assert "model" not in sys.modules
+assert Accounts.one.__annotations__["return"] is sys.modules["model"].Model
+
+class Clients(SessionAwareService):
+    def fetch(self, *, session: ClientSession = None) -> None:
+        return session
+
+assert Clients().fetch() is None
+"""
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="Python 3.15 has lazy imports")
+def test_nothing_is_imported_that_nobody_has_needed_yet(tmp_path: Path) -> None:
+    assert run(LAZY, tmp_path, model="class Model: ...", client="class ClientSession: ...") == []
