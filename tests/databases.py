@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from sqlalchemy import Engine, create_engine, event, select
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
@@ -88,6 +88,8 @@ class SyncDatabase(_Rows):
 class AsyncDatabase(_Rows):
     """An async engine of one test, with the event loop in which it lives."""
 
+    task_factory: ClassVar[Callable[..., asyncio.Future[Any]] | None] = None
+
     def __init__(self, engine: AsyncEngine, witness: Engine) -> None:
         super().__init__(witness)
         self.engine = engine
@@ -105,6 +107,7 @@ class AsyncDatabase(_Rows):
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end in the test's loop."""
+        self._runner.get_loop().set_task_factory(type(self).task_factory)
         return self._runner.run(coroutine)
 
     def close(self) -> None:

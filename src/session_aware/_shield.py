@@ -63,7 +63,11 @@ def caller_of(task: asyncio.Task[Any] | None) -> asyncio.Task[Any] | None:
 
 
 def _started(work: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, context: Context) -> asyncio.Task[None]:
-    """Start a task at once where that can be done: what needs no I/O is then over before anybody waits."""
+    """Start a task at once where that can be done: what needs no I/O is then over before anybody waits.
+
+    Not by ``loop.create_task``: a task factory of the user's may know no ``eager_start``, as those of Python 3.13 do not,
+    may raise, as a server's may that shuts down, or may hold the task back; a COMMIT must not depend on it.
+    """
     options: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
     return asyncio.Task(work, loop=loop, context=context, **options)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,16 @@ from tests.servers.postgresql import PostgreSQL
 from tests.services import OWNED, UNDONE, AsyncAccounts, aadd
 
 COMMITTED = "session-aware: Work.run had already committed when this was raised."
+
+
+TASKS: dict[str, Any] = {"lazy": None}  # start at the loop's next turn
+if sys.version_info >= (3, 12):
+    TASKS["eager"] = asyncio.eager_task_factory  # at once
+
+
+@pytest.fixture(autouse=True, params=TASKS)
+def _tasks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AsyncDatabase, "task_factory", TASKS[request.param])
 
 
 class Work(AsyncAccounts):
