@@ -203,12 +203,14 @@ class _SessionBlock:
         if self._is_open:
             msg = f"{self._name}: it is open already. Write another 'auto_session_ctx(...)' for a block inside the block."
             raise SessionAwareError(msg)
-        policy = merge(self._policy, _configuration.settings.policy)
+        configured = _configuration.settings  # once: policy and factories of one configure()
+        policy = merge(self._policy, configured.policy)
         chosen = plan(policy, is_given=self._given is not None, name=self._name)
         read_only = policy.read_only is True
         source = self._given
         if chosen is Plan.OPEN:
-            source = _factory.find(self._factories, None, is_async=is_async, read_only=read_only, name=self._name)
+            own, of_all = self._factories, configured.factories
+            source = _factory.find(own, of_all, None, is_async=is_async, read_only=read_only, name=self._name)
         request = Request(chosen, UNITS[chosen], self._name, policy, commits=self._is_commit and not read_only)
         if isinstance(source, session_classes(is_async=not is_async)):
             refuse_other_session(request, source, "AsyncSession" if is_async else "Session")

@@ -100,12 +100,12 @@ def describe(service_or_module: type | ModuleType) -> Description:
         target = service_or_module.__name__
         classes: list[type] = [
             value
-            for value in vars(service_or_module).values()
+            for value in list(vars(service_or_module).values())  # which another thread may change meanwhile
             if isinstance(value, type) and issubclass(value, SessionAwareService) and value.__module__ == target
         ]
         functions = [
             _callable(dispatcher, None, name, target, value)
-            for name, value in vars(service_or_module).items()
+            for name, value in list(vars(service_or_module).items())
             if (dispatcher := _wrap.dispatcher_of(value)) is not None and getattr(value, "__module__", None) == target
         ]
     elif isinstance(cast("object", service_or_module), type) and issubclass(service_or_module, SessionAwareService):
@@ -143,7 +143,7 @@ def _attributes(cls: type) -> Iterator[tuple[str, type, object]]:
     """Yield each attribute with the class that defines it, the nearest first and only that."""
     seen: set[str] = set()
     for definer in cls.__mro__:
-        for name, value in vars(definer).items():
+        for name, value in list(vars(definer).items()):
             if name not in seen:
                 seen.add(name)
                 is_partial = issubclass(type(value), functools.partialmethod)  # isinstance may run code of the value's
@@ -215,7 +215,8 @@ def _found_factory(dispatcher: Dispatcher, cls: type | None, name: str) -> str |
         if attribute is not None and _factory.gives_factory_later(attribute):
             return f"{keyword} of the object"
     try:
-        factory = _factory.find(dispatcher.settings.factories, cls, is_async=is_async, read_only=read_only, name=name)
+        own, configured = dispatcher.settings.factories, _configuration.settings.factories
+        factory = _factory.find(own, configured, cls, is_async=is_async, read_only=read_only, name=name)
     except SessionFactoryError:
         return None
     engine = getattr(factory, "kw", {}).get("bind")

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from sqlalchemy import Connection, Engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from session_aware import _configuration
 from session_aware.exceptions import SessionFactoryError
 
 if TYPE_CHECKING:
@@ -61,11 +60,19 @@ _overrides: tuple[_Override, ...] = ()
 _lock: Final = Lock()
 
 
-def find(own: Mapping[str, object], target: object, is_async: bool, read_only: bool, name: str) -> Callable[[], object]:  # noqa: FBT001 - by position, as all that runs at each call: keywords cost more than a call
+def find(  # noqa: PLR0917 - by position, as all that runs at each call: keywords cost more than a call
+    own: Mapping[str, object],
+    configured: Mapping[str, object],
+    target: object,
+    is_async: bool,  # noqa: FBT001 - likewise
+    read_only: bool,  # noqa: FBT001 - likewise
+    name: str,
+) -> Callable[[], object]:
     """Return the factory for one owned unit.
 
     Args:
         own: The factories that the decorator or the block names itself.
+        configured: Those of ``configure``.
         target: The service object or class through which the call was reached, or None for a plain function.
         is_async: Whether an ``AsyncSession`` is needed.
         read_only: Whether a read factory is preferred.
@@ -85,7 +92,7 @@ def find(own: Mapping[str, object], target: object, is_async: bool, read_only: b
     keyword, factory = (
         (_named(own, keywords) if own else None)
         or _on_target(target, keywords, is_named=has_answers)
-        or _named(_configuration.settings.factories, keywords)
+        or _named(configured, keywords)
         or (_on_target(target, keywords) if has_answers else None)
         or (keywords[-1], None)
     )

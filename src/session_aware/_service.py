@@ -20,7 +20,7 @@ from session_aware._wrap import BoundFunction
 from session_aware.exceptions import SessionParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Session
@@ -142,10 +142,12 @@ class SessionAwareService:
             _refuse_placeholder(cls, name, value)
             if (wrapped := _session_aware(cls, name, value)) is not value:
                 setattr(cls, name, wrapped)
-        _look_at_plain_bases(cls)
-        _check_decorated_statics(cls)
+        # A list: another thread may change a class meanwhile.
+        reached = {name: (base, value) for base in reversed(cls.__mro__) for name, value in list(vars(base).items())}
+        _look_at_plain_bases(cls, reached)
+        _check_decorated_statics(cls, reached)
         if _plan.looks_at_given(cls.__session_policy__):
-            found = (_wrap.dispatcher_of(value) for base in cls.__mro__ for value in vars(base).values())
+            found = (_wrap.dispatcher_of(value) for base in cls.__mro__ for value in list(vars(base).values()))
             _wrap.ask_always(dispatcher for dispatcher in found if dispatcher is not None)
 
 
@@ -270,16 +272,15 @@ def _refuse_placeholder(cls: type, name: str, value: object) -> None:
             raise SessionParameterError(msg)
 
 
-def _look_at_plain_bases(cls: type[SessionAwareService]) -> None:
+def _look_at_plain_bases(cls: type[SessionAwareService], reached: Mapping[str, tuple[type, object]]) -> None:
     """Take @auto_session_func over from bases that are no services, and refuse what nothing reaches there.
 
     Raises:
         SessionParameterError: A method with ``session=NEW_SESSION`` would run with the placeholder.
     """
     plain = [base for base in cls.__mro__[:-1] if not issubclass(base, SessionAwareService)]
-    for name in {name for base in plain for name in vars(base)} - CONSTRUCTION:
-        definer, value = next((base, vars(base)[name]) for base in cls.__mro__ if name in vars(base))
-        if definer not in plain or _signature.is_inscrutable(value):
+    for name, (definer, value) in reached.items() if plain else ():
+        if definer not in plain or name in CONSTRUCTION or _signature.is_inscrutable(value):
             continue
         function = _signature.beneath(value)
         if not callable(function) or isinstance(function, type):
@@ -310,7 +311,7 @@ def _take_decorated(cls: type[SessionAwareService], value: object, inner: _wrap.
         cls.__session_decorated__ |= {inner}
 
 
-def _check_decorated_statics(cls: type[SessionAwareService]) -> None:
+def _check_decorated_statics(cls: type[SessionAwareService], reached: Mapping[str, tuple[type, object]]) -> None:
     """Refuse a static method that reaches @auto_session_func without its class: beneath a decorator, or of a plain base.
 
     It does well with a factory of its own or of ``configure``, where the class says no more than it does itself; so does a
@@ -319,10 +320,10 @@ def _check_decorated_statics(cls: type[SessionAwareService]) -> None:
     Raises:
         SessionParameterError: What the class says would be ignored.
     """
-    reached = {name: (base, value) for base in reversed(cls.__mro__) for name, value in vars(base).items()}
     for name, (definer, value) in reached.items():
-        if not issubclass(type(value), staticmethod):
+        if not issubclass(type(value), staticmethod):  # isinstance may run code of the value's
             continue
+        value = cast("staticmethod[..., object]", value)
         inner = _wrap.dispatcher_of(value) or _wrap.dispatcher_beneath(value.__func__)
         if inner is None or inner.binding is not Binding.FUNCTION or "." not in inner.declaration.name:
             continue

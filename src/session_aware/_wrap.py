@@ -116,7 +116,8 @@ class Dispatcher:
             # Called as a function, a method finds its object there: its lane does that, and so do other decorators.
             target = args[0] if self.binding is Binding.INSTANCE or self._is_method_of(args[0]) else None
         of_class = getattr(target if isinstance(target, type) else type(target), POLICY_ATTRIBUTE, NO_POLICY)
-        configured = _configuration.settings.policy
+        settings = _configuration.settings  # once: policy and factories of one configure()
+        configured = settings.policy
         # One read, one assignment: safe between threads without a lock.
         known_class, known_configured, request, driver = self._decided[is_given]
         if known_class is not of_class or known_configured is not configured:
@@ -125,8 +126,10 @@ class Dispatcher:
         if request.plan is JOIN:
             return wrapped(*args, **kwargs)
         if not is_given:
-            own = self.settings.factories
-            source = _factory.find(own, target, self._is_async, request.policy.read_only is True, request.name)
+            read_only = request.policy.read_only is True
+            source = _factory.find(
+                self.settings.factories, settings.factories, target, self._is_async, read_only, request.name
+            )
         if driver is None:  # only now: who has no factory shall hear of that, and not that async needs greenlet
             driver = _driver(self.declaration.kind, request)
             self._decided[is_given] = of_class, configured, request, driver
@@ -177,7 +180,7 @@ class BoundFunction(_BoundFunctionWrapper):
     def _attribute(self) -> str:
         """Find the name under which the class holds it: ``__name__`` is not it for mangled and assigned ones."""
         classes = () if self._self_owner is None else self._self_owner.__mro__
-        found = (name for cls in classes for name, value in vars(cls).items() if value is self._self_parent)
+        found = (name for cls in classes for name, value in list(vars(cls).items()) if value is self._self_parent)
         return next(found, None) or self.__name__
 
 

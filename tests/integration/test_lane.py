@@ -19,7 +19,7 @@ import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import attrs
@@ -325,42 +325,6 @@ def test_policies_of_a_subclass_and_of_configure_reach_calls_with_a_session() ->
     finally:
         configure(propagation=None)
     assert Plain().get(session=GIVEN) == 1
-
-
-def test_configure_while_other_threads_create_classes_reaches_all_of_them() -> None:
-    before = sys.getswitchinterval()
-    stop = threading.Event()
-    made: list[type] = []
-    errors: list[BaseException] = []
-
-    def create() -> None:
-        try:
-            while not stop.is_set():
-
-                class Short(SessionAwareService, session_factory=maker):
-                    def get(self, *, session: Session = NEW_SESSION) -> int:
-                        return 1
-
-                made.append(Short)
-        except BaseException as error:  # noqa: BLE001 - looked at below
-            errors.append(error)
-
-    creators = [threading.Thread(target=create) for _ in range(4)]
-    sys.setswitchinterval(1e-6)
-    try:
-        for creator in creators:
-            creator.start()
-        for _ in range(200):
-            configure(propagation=Propagation.REQUIRES_NEW)
-    finally:
-        stop.set()
-        sys.setswitchinterval(before)
-        for creator in creators:
-            creator.join()
-    assert not errors
-    for service in made:
-        with pytest.raises(PropagationError):
-            cast("Any", service)().get(session=GIVEN)
 
 
 @has_lane

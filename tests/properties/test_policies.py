@@ -100,7 +100,7 @@ def test_innermost_override_that_fits_wins_and_none_outlives_its_block(
     read_only: bool,
 ) -> None:
     def factory() -> object:
-        return find({}, called, is_async=False, read_only=read_only, name="f")
+        return find({}, {}, called, is_async=False, read_only=read_only, name="f")
 
     before = factory()
     expected: list[object] = [before]

@@ -1,0 +1,203 @@
+"""Threads that change places as often as CPython lets them: what a torn read of shared state would show."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from session_aware import (
+    NEW_SESSION,
+    Propagation,
+    PropagationError,
+    SessionAwareService,
+    UnitRecord,
+    _configuration,
+    _factory,
+    _lane,
+    after_commit,
+    configure,
+    describe,
+    override_session_factory,
+)
+from tests.services import Failure
+
+THREADS = 4
+
+
+@pytest.fixture(autouse=True)
+def _restless() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def maker_of(name: str) -> sessionmaker[Session]:
+    """Make sessions that know whose they are, on a database of each thread's own."""
+    return sessionmaker(create_engine("sqlite://"), info={"name": name})
+
+
+def race(work: Callable[[int], object], *, against: Callable[[int], object], turns: int) -> None:
+    """Run ``work`` in threads until ``against`` has had its turns; raise what any of them raises."""
+    start, over = threading.Barrier(THREADS + 1), threading.Event()
+    errors: list[BaseException] = []
+
+    def worker() -> None:
+        start.wait()
+        try:
+            for turn in itertools.count():
+                work(turn)
+                if over.is_set():
+                    return
+        except BaseException as error:  # noqa: BLE001 - raised below
+            errors.append(error)
+
+    threads = [threading.Thread(target=worker) for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    start.wait()
+    try:
+        for turn in range(turns):
+            against(turn)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    if errors:
+        raise errors[0]
+
+
+class Says(SessionAwareService):
+    """Tells what it was given."""
+
+    def factory_and_policy(self, *, session: Session = NEW_SESSION) -> tuple[str, bool]:
+        return session.info["name"], session.info["session_aware"].is_read_only
+
+    def factory(self, *, session: Session = NEW_SESSION) -> str:
+        return str(session.info["name"])
+
+
+def test_a_call_never_sees_half_of_a_configure() -> None:
+    makers = maker_of("written to"), maker_of("read")
+
+    def reconfigure(turn: int) -> None:
+        configure(session_factory=makers[turn % 2], read_only=turn % 2 == 1)
+
+    def call(_: int) -> None:
+        assert Says().factory_and_policy() in {("written to", False), ("read", True)}
+
+    reconfigure(0)
+    race(call, against=reconfigure, turns=20_000)
+
+
+def test_what_one_thread_configures_is_not_lost_to_another() -> None:
+    def levels(turn: int) -> None:
+        configure(isolation_level=f"level {turn}")
+
+    def reads(turn: int) -> None:
+        configure(read_only=turn % 2 == 1)
+        assert _configuration.settings.policy.read_only is (turn % 2 == 1)
+
+    race(levels, against=reads, turns=20_000)
+
+
+def test_an_override_is_seen_by_its_class_alone() -> None:
+    configure(session_factory=maker_of("configured"))
+    overriding = maker_of("overriding")
+
+    def override(_: int) -> None:
+        class Mine(Says):
+            pass
+
+        with override_session_factory(Mine, overriding):
+            assert Mine().factory() == "overriding"
+        assert Mine().factory() == "configured"
+
+    def call(_: int) -> None:
+        assert Says().factory() == "configured"
+
+    race(override, against=call, turns=2_000)
+    assert _factory._overrides == ()
+
+
+def test_configure_reaches_the_classes_that_other_threads_create() -> None:
+    made: list[Any] = []
+
+    def create(_: int) -> None:
+        class Short(SessionAwareService, session_factory=sessionmaker()):
+            def get(self, *, session: Session = NEW_SESSION) -> int:
+                return 1
+
+        made.append(Short)
+
+    race(create, against=lambda _: configure(propagation=Propagation.REQUIRES_NEW), turns=200)
+    for service in made:
+        with pytest.raises(PropagationError):
+            service().get(session=Session())
+
+
+def test_classes_of_many_shapes_are_created_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_lane, "_LIMIT", 2)  # so that templates come and go
+
+    def create(turn: int) -> None:
+        names = [f"a{number}" for number in range(turn % 5)]
+        namespace: dict[str, Any] = {}
+        parameters = "".join(f"{name}, " for name in names)
+        exec(f"def get(self, {parameters}*, session=None): return {parameters or '()'}", namespace)  # noqa: S102
+        service: Any = type("Service", (SessionAwareService,), {"get": namespace["get"]})
+        assert service().get(*names, session=Session()) == tuple(names)
+
+    race(create, against=create, turns=500)
+
+
+def test_classes_are_created_while_somebody_changes_their_bases() -> None:
+    class Plain:
+        pass
+
+    class Service(Plain, SessionAwareService):
+        def get(self, *, session: Session = NEW_SESSION) -> int:
+            return 1
+
+    def change(turn: int) -> None:
+        for cls in (Plain, Service):
+            setattr(cls, f"_{turn}", 1)
+            if turn > 100:
+                delattr(cls, f"_{turn - 100}")
+
+    def create(_: int) -> None:
+        below = type("Below", (Service,), {})
+        assert cast("Any", below)().get(session=Session()) == 1
+        assert [one.name for one in describe(below).callables] == ["Below.get"]
+
+    race(create, against=change, turns=20_000)
+
+
+def test_callbacks_run_once_in_the_thread_that_commits_and_never_after_a_rollback() -> None:
+    expected: list[tuple[int, int]] = []
+    called: list[tuple[int, int]] = []
+    records: list[UnitRecord] = []
+    configure(session_factory=maker_of("configured"), observer=records.append)
+
+    class Work(SessionAwareService):
+        def run(self, key: tuple[int, int], *, session: Session = NEW_SESSION) -> None:
+            after_commit(session, lambda: called.append((threading.get_ident(), key[1])))
+            if key[1] % 3 == 0:
+                raise Failure
+            expected.append(key)
+
+    def work(turn: int) -> None:
+        try:
+            Work().run((threading.get_ident(), turn))
+        except Failure:
+            assert turn % 3 == 0
+
+    race(work, against=work, turns=500)
+    assert sorted(called) == sorted(expected)
+    assert len(called) == sum(record.outcome == "committed" for record in records)
