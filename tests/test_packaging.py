@@ -119,7 +119,7 @@ def test_wheel_holds_the_package_and_asks_for_two_others(distributions: list[Pat
         [metadata] = (message_from_bytes(opened.read(name)) for name in names if name.endswith("/METADATA"))
         [entry_points] = (opened.read(name).decode() for name in names if name.endswith("/entry_points.txt"))
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"session_aware"}
-    assert "session_aware/py.typed" in names
+    assert {"session_aware/py.typed", "session_aware/manual/inside.md"} <= set(names)
     required = [one for one in metadata.get_all("Requires-Dist", []) if "extra ==" not in one]
     assert sorted(one.partition(">")[0] for one in required) == ["sqlalchemy", "wrapt"]
     assert "[pytest11]\nsession_aware = session_aware.pytest_plugin" in entry_points

@@ -1,0 +1,77 @@
+"""The table of what threads share, in the manual's page on the inside, is complete and names what there is."""
+
+from __future__ import annotations
+
+import ast
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import session_aware
+
+PACKAGE = Path(session_aware.__file__).parent
+PAGE = (PACKAGE / "manual" / "inside.md").read_text(encoding="utf-8")
+NAMED = set(re.findall(r"`(_[a-z_]+\.[A-Za-z_]+)", PAGE.partition("## Tasks")[0]))
+MODULES = {
+    file.stem: ast.parse(file.read_text(encoding="utf-8"))
+    for file in PACKAGE.glob("*.py")
+    if file.stem not in {"__init__", "__main__", "_describe", "_show"}  # tools, for one thread
+}
+TABLES = {
+    "_async.DRIVERS",
+    "_async.RETRYING",
+    "_factory.SOUGHT",
+    "_signature._KINDS",
+    "_signature._LAZY",
+    "_signature._UNRESOLVED",
+    "_sync.DRIVERS",
+    "_sync.RETRYING",
+    "_unit.UNITS",
+}
+"""Written when their module is imported, and never again."""
+
+
+def is_mutable(value: ast.expr | None) -> bool:
+    """Say whether an expression makes a container that can be changed, or something that is made for sharing."""
+    if isinstance(value, ast.Call):
+        name = ast.unparse(value.func).rpartition(".")[2]
+        return name in {"dict", "list", "set", "deque", "defaultdict", "WeakSet", "WeakKeyDictionary", "ContextVar", "count"}
+    return isinstance(value, ast.Dict | ast.List | ast.Set | ast.DictComp | ast.ListComp | ast.SetComp)
+
+
+def shared() -> set[str]:
+    """Find the variables of modules that are changed in place, or replaced by a function."""
+    found = set()
+    for module, tree in MODULES.items():
+        for node in tree.body:
+            if isinstance(node, ast.Assign | ast.AnnAssign) and is_mutable(node.value):
+                target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+                found.add(f"{module}.{ast.unparse(target)}")
+        for inner in ast.walk(tree):
+            if isinstance(inner, ast.Global):
+                found |= {f"{module}.{name}" for name in inner.names}
+            elif isinstance(inner, ast.FunctionDef) and any("cache" in ast.unparse(one) for one in inner.decorator_list):
+                found.add(f"{module}.{inner.name}")
+    return {name for name in found if not name.endswith(".__all__")}
+
+
+def test_page_names_all_that_modules_share() -> None:
+    assert shared() - TABLES == {name for name in NAMED if name.partition(".")[0] in MODULES}
+
+
+@pytest.mark.parametrize("name", sorted(NAMED))
+def test_what_the_page_names_exists(name: str) -> None:
+    module, _, variable = name.partition(".")
+    assert hasattr(import_module(f"session_aware.{module}"), variable)
+
+
+@pytest.mark.parametrize("name", sorted(TABLES))
+def test_tables_of_constants_are_only_read(name: str) -> None:
+    module, _, variable = name.partition(".")
+    changing = re.compile(
+        rf"\b{variable}(\[[^\]]*\] *=[^=]|\.(append|add|update|pop|clear|setdefault|extend|remove|discard)\()"
+    )
+    functions = [node for node in ast.walk(MODULES[module]) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert [function.name for function in functions if changing.search(ast.unparse(function))] == []
