@@ -188,7 +188,7 @@ def _callable(dispatcher: Dispatcher, cls: type | None, name: str, definer: str,
         policy=_policy(dispatcher, cls),
         factory=_found_factory(dispatcher, cls, name),
         defined_in=definer,
-        signature=str(inspect.signature(value)) if callable(value) else "(...)",
+        signature=_signature.signature_text(value) if callable(value) else "(...)",
     )
 
 

@@ -177,7 +177,7 @@ def _made(function: FunctionType, declared: FunctionType, shape: _Shape, wrapper
         made.__kwdefaults__ = {**(declared.__kwdefaults__ or {}), "session": NEW}
     for name in _COPIED:
         setattr(made, name, getattr(function, name))
-    if sys.version_info < (3, 14) or function.__annotate__ is None:  # otherwise they wait until somebody asks
+    if getattr(function, "__annotate__", None) is None:  # otherwise, from Python 3.14 on, they wait until somebody asks
         made.__annotations__ = function.__annotations__
     made.__dict__.update({**function.__dict__, _WRAPPER: wrapper, "__wrapped__": function})
     return made

@@ -46,15 +46,22 @@ def run(options: Namespace) -> int:
         target = importlib.import_module(module)
         for part in filter(None, name.split(".")):
             target = getattr(target, part)
-        described = describe(target)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        print(f"show: {options.target}: {error}. Write 'show package.module:Class'.", file=sys.stderr)  # noqa: T201 - output
-        return _USAGE
+        return _refused(options.target, error)
     except Exception as error:  # noqa: BLE001 - whatever that module does when it is imported
         print(f"show: {module} cannot be imported: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201 - output
         return _USAGE
+    try:
+        described = describe(target)
+    except TypeError as error:
+        return _refused(options.target, error)
     print(_as_json(described) if options.json else described)  # noqa: T201 - the output of the command
     return _FINDINGS if described.findings else 0
+
+
+def _refused(target: str, error: Exception) -> int:
+    print(f"show: {target}: {error}. Write 'show package.module:Class'.", file=sys.stderr)  # noqa: T201 - output
+    return _USAGE
 
 
 def _as_json(described: Description) -> str:

@@ -7,6 +7,7 @@ import contextlib
 import enum
 import functools
 import inspect
+import itertools
 import sys
 import types
 from contextlib import asynccontextmanager, contextmanager
@@ -56,6 +57,7 @@ __all__ = [
     "read",
     "session_classes",
     "session_parameter",
+    "signature_text",
     "where",
 ]
 
@@ -202,12 +204,43 @@ def _parameters(function: Callable[..., object], *, is_own: bool = False) -> Map
         function: The callable.
         is_own: Whether those of what it wraps are of no interest.
     """
-    with contextlib.suppress(Exception):  # TypeError and ValueError, or whatever a __signature__ does
-        return inspect.signature(function, follow_wrapped=not is_own, **_UNRESOLVED).parameters
     call = _call_of(type(function))  # inspect takes an object with a __get__ of its own for a builtin
-    return (
-        inspect.signature(MethodType(call, function), **_UNRESOLVED).parameters if isinstance(call, FunctionType) else None
+    called = MethodType(call, function) if isinstance(call, FunctionType) else function
+    for one, reads_annotations in itertools.product((function, called), (True, False)):
+        with contextlib.suppress(Exception):  # TypeError and ValueError, or whatever a __signature__ or an annotation does
+            found = one if reads_annotations else _without_annotations(one)
+            return inspect.signature(found, follow_wrapped=not is_own, **_UNRESOLVED).parameters
+    return None
+
+
+def signature_text(function: Callable[..., object]) -> str:
+    """Return the signature of a callable, from Python 3.14 on as ``help()`` shows it: without evaluating annotations."""
+    if sys.version_info >= (3, 14):
+        for reads_annotations in (True, False):
+            with contextlib.suppress(Exception):  # an annotation is code, which may fail in any way
+                found = function if reads_annotations else _without_annotations(function)
+                signature = inspect.signature(found, annotation_format=annotationlib.Format.STRING)
+                return signature.format(quote_annotation_strings=False)
+        return "(...)"
+    return str(inspect.signature(function))
+
+
+def _without_annotations(function: Any) -> Any:  # noqa: ANN401 - any callable
+    """Return something with the same parameters and no annotations: ``"Model" | None`` cannot be read in any format."""
+    if isinstance(function, functools.partial):
+        return functools.partial(_without_annotations(function.func), *function.args, **function.keywords)
+    if isinstance(function, MethodType):
+        return MethodType(_without_annotations(function.__func__), function.__self__)
+    if not isinstance(function, FunctionType):
+        return function
+    bare = FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
     )
+    bare.__kwdefaults__ = function.__kwdefaults__
+    bare.__dict__.update(function.__dict__)
+    if "__wrapped__" in bare.__dict__:
+        bare.__dict__["__wrapped__"] = _without_annotations(bare.__dict__["__wrapped__"])
+    return bare
 
 
 _UNRESOLVED: Final[dict[str, Any]] = {}  # leaves annotations that name nothing yet as they are
@@ -240,7 +273,10 @@ def _annotations(function: FunctionType, *, may_import: bool) -> Mapping[str, ob
             names = annotate.__code__.co_names if isinstance(annotate, FunctionType) else ()
             if not may_import and any(type(function.__globals__.get(name)) in _LAZY for name in names):
                 return {}
-            return annotationlib.call_annotate_function(annotate, annotationlib.Format.FORWARDREF, owner=function)
+            try:
+                return annotationlib.call_annotate_function(annotate, annotationlib.Format.FORWARDREF, owner=function)
+            except Exception:  # noqa: BLE001 - an annotation is code, which may fail in any way
+                return {}
     return function.__annotations__
 
 

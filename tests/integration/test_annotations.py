@@ -60,6 +60,9 @@ def make(base):
         @property
         def none(self) -> Model: ...
         def bare(self, x, *, session=NEW_SESSION): ...
+        def wrong(self, x: "Model" | None, *, session: Session = NEW_SESSION) -> 1 / 0: ...
+        @staticmethod
+        def wrong_static(x: "Model" | None, *, session: Session = NEW_SESSION) -> 1 / 0: ...
     return Body
 
 def slotted(base):
@@ -171,6 +174,55 @@ for annotation in ("Session", "Session | None", "Ours", "Local", "S"):
     else:
         print(f"{annotation} is not refused")
 """
+WRONG = """
+import functools
+from contextlib import contextmanager
+from session_aware import NEW_SESSION, SessionAwareService, auto_session_func, describe
+from sqlalchemy import create_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+class Opener:
+    def __call__(self, x: "Model" | None = 1, *, session: Session = NEW_SESSION) -> 1 / 0: return session
+
+class Strange(Opener):
+    __get__ = None
+
+def free(x: "Model" | None = 1, *, session: Session = NEW_SESSION) -> 1 / 0: return session
+
+class Accounts(SessionAwareService, session_factory=sessionmaker(create_engine("sqlite://"))):
+    def method(self, x: "Model" | None = 1, *, session: Session = NEW_SESSION) -> 1 / 0: return session
+    @staticmethod
+    def static(x: "Model" | None = 1, *, session: Session = NEW_SESSION) -> 1 / 0: return session
+    @classmethod
+    def of_class(cls, x: "Model" | None = 1, *, session: Session = NEW_SESSION) -> 1 / 0: return session
+    @contextmanager
+    def context(self, x: "Model" | None = 1, *, session: Session = NEW_SESSION) -> 1 / 0: yield session
+    bound = functools.partialmethod(method, 1)
+    partial = staticmethod(functools.partial(free, 1))
+    opener = Opener()
+    strange = staticmethod(Strange())
+
+names = ["method", "static", "of_class", "context", "bound", "partial", "opener", "strange"]
+assert {one.name for one in describe(Accounts).callables} == {f"Accounts.{name}" for name in names}
+for one in describe(Accounts).callables:
+    is_object = one.name.partition(".")[2] in {"bound", "opener", "strange"}
+    assert one.signature.endswith("(...)" if is_object else "session=NEW_SESSION)"), one
+for name in names:
+    found = getattr(Accounts(), name)()
+    if name == "context":
+        with found as found:
+            pass
+    assert isinstance(found, Session), name
+own = auto_session_func(session_factory=sessionmaker(create_engine("sqlite://")))
+assert isinstance(own(functools.partial(free, 1))(), Session)
+assert isinstance(own(Opener())(), Session)
+"""
+
+
+def test_annotations_that_fail_do_no_harm(tmp_path: Path) -> None:
+    assert run(WRONG, tmp_path) == []
+
+
 OTHER = """
 import sys
 program = sys.modules["__main__"]

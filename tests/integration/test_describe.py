@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import subprocess
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,11 @@ def test_every_value_of_a_policy_says_where_it_comes_from() -> None:
     }
 
 
+def unquoted(signature: str) -> str:
+    """Show texts as ``help()`` does, since Python 3.14 without quotes."""
+    return signature.replace("'", "") if sys.version_info >= (3, 14) else signature
+
+
 def test_defining_class_signature_and_factory_are_told() -> None:
     one = by_name(describe(Shop))["plain"]
     assert one == CallableDescription(
@@ -106,7 +112,7 @@ def test_defining_class_signature_and_factory_are_told() -> None:
         policy=one.policy,
         factory="sessionmaker on sqlite:///shop.sqlite",
         defined_in="Base",
-        signature="(self, *, session: 'Session' = NEW_SESSION) -> 'int'",
+        signature=unquoted("(self, *, session: 'Session' = NEW_SESSION) -> 'int'"),
     )
 
 
@@ -229,6 +235,27 @@ def shop_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield "shop_on_disk"
     sys.modules.pop("shop_on_disk", None)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="before Python 3.14 the def evaluates annotations")
+def test_show_evaluates_no_annotation(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        "from typing import TYPE_CHECKING\n"
+        "from session_aware import NEW_SESSION, SessionAwareService, auto_session_func\n"
+        "if TYPE_CHECKING:\n"
+        "    from sqlalchemy.orm import Session\n"
+        "class Shop(SessionAwareService):\n"
+        "    @staticmethod\n"
+        "    def static(x: Nowhere, *, session: Session = NEW_SESSION) -> Nowhere: ...\n"
+        "@auto_session_func\n"
+        "def free(x: Nowhere, *, session: Session = NEW_SESSION) -> Nowhere: ...\n"
+        "Shop.late = lambda self, *, session: None\n"
+    )
+    command = [sys.executable, "-W", "error", "-m", "session_aware", "show", "shop"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.count("(x: Nowhere, *, session: Session = NEW_SESSION) -> Nowhere") == 2
+    assert "! Shop.late: takes 'session' but is not wrapped" in done.stdout
 
 
 def test_show_exits_with_1_on_findings(shop_module: str, capsys: pytest.CaptureFixture[str]) -> None:
