@@ -142,12 +142,13 @@ class SessionAwareService:
             _refuse_placeholder(cls, name, value)
             if (wrapped := _session_aware(cls, name, value)) is not value:
                 setattr(cls, name, wrapped)
-        # A list: another thread may change a class meanwhile.
-        reached = {name: (base, value) for base in reversed(cls.__mro__) for name, value in list(vars(base).items())}
+        # Lists: another thread may change a class meanwhile.
+        bases = cls.__mro__[:-1]  # without object
+        reached = {name: (base, value) for base in reversed(bases) for name, value in list(vars(base).items())}
         _look_at_plain_bases(cls, reached)
         _check_decorated_statics(cls, reached)
         if _plan.looks_at_given(cls.__session_policy__):
-            found = (_wrap.dispatcher_of(value) for base in cls.__mro__ for value in list(vars(base).values()))
+            found = (_wrap.dispatcher_of(value) for base in bases for value in list(vars(base).values()))
             _wrap.ask_always(dispatcher for dispatcher in found if dispatcher is not None)
 
 

@@ -469,7 +469,8 @@ def _named_classes(function: Callable[..., object], annotation: object) -> list[
     if annotation is inspect.Parameter.empty:
         return None
     # Of the innermost function, whose annotation it is; those around it may come from anywhere.
-    namespace = next((f.__globals__ for f in reversed([*layers(function)]) if isinstance(f, FunctionType)), {})
+    innermost = _declaring(function) or next((f for f in reversed([*layers(function)]) if isinstance(f, FunctionType)), None)
+    namespace = {} if innermost is None else innermost.__globals__
     try:
         parts = list(_parts(annotation, namespace))
         classes = [part for part in parts if isinstance(part, type) and not _says_nothing(part)]
