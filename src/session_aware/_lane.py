@@ -40,7 +40,7 @@ import inspect
 import keyword
 import os
 import sys
-from threading import Lock
+from threading import RLock
 from types import CellType, CodeType, FunctionType
 from typing import Any, Final, NamedTuple, TypeGuard
 
@@ -107,7 +107,7 @@ class _Template(NamedTuple):
 
 
 _templates: dict[_Shape, _Template] = {}
-_lock: Final = Lock()
+_lock: Final = RLock()  # garbage that is collected meanwhile may run anything
 _NEW_SESSION: Final = CellType(NEW)
 
 _COPIED: Final = (
@@ -144,7 +144,7 @@ def lane(function: object, binding: Binding, wrapper: Any, planned: list[bool]) 
 
 def _made(function: FunctionType, declared: FunctionType, shape: _Shape, wrapper: Any, planned: list[bool]) -> FunctionType:  # noqa: ANN401 - a proxy
     """Make a lane with the parameters and the place of ``declared``, and the name of ``function``."""
-    template = _templates.get(shape) or _compiled(shape)
+    template = _templates.get(shape) or _template(shape)
     cells = {
         LANE_VARIABLE: CellType(wrapper if shape.binding in {Binding.FUNCTION, Binding.INSTANCE} else wrapper.__get__),
         "method": CellType(function),
@@ -216,6 +216,16 @@ def _shape(function: FunctionType, binding: Binding) -> _Shape | None:
     return shape if has_first and is_text and "session" in shape.keyword_only else None
 
 
+def _template(shape: _Shape) -> _Template:
+    """Return the compiled text, which is kept. One thread at a time: the ``ast`` of Python 3.11 fails for two."""
+    with _lock:
+        if (template := _templates.get(shape)) is None:
+            if len(_templates) >= _LIMIT:
+                _templates.clear()
+            template = _templates[shape] = _compiled(shape)
+        return template
+
+
 def _compiled(shape: _Shape) -> _Template:
     names = {name: _unused(name, shape) for name in ("method", "new_session", "planned", "cls")}
     names["ask"] = LANE_VARIABLE
@@ -252,11 +262,7 @@ def _compiled(shape: _Shape) -> _Template:
     outer = compile(_in_one_line(ast.parse(text)), "<session_aware lane>", "exec", dont_inherit=True).co_consts[0]
     code = next(constant for constant in outer.co_consts if isinstance(constant, CodeType))
     variables = {chosen: name for name, chosen in names.items() if name != "ask"}
-    template = _Template(code, {**variables, LANE_VARIABLE: LANE_VARIABLE, "__class__": "__class__"})
-    with _lock:
-        if len(_templates) >= _LIMIT:
-            _templates.clear()
-        return _templates.setdefault(shape, template)
+    return _Template(code, {**variables, LANE_VARIABLE: LANE_VARIABLE, "__class__": "__class__"})
 
 
 def _in_one_line(tree: ast.Module) -> ast.Module:

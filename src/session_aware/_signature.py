@@ -214,15 +214,13 @@ def _parameters(function: Callable[..., object], *, is_own: bool = False) -> Map
 
 
 def signature_text(function: Callable[..., object]) -> str:
-    """Return the signature of a callable, from Python 3.14 on as ``help()`` shows it: without evaluating annotations."""
-    if sys.version_info >= (3, 14):
-        for reads_annotations in (True, False):
-            with contextlib.suppress(Exception):  # an annotation is code, which may fail in any way
-                found = function if reads_annotations else _without_annotations(function)
-                signature = inspect.signature(found, annotation_format=annotationlib.Format.STRING)
-                return signature.format(quote_annotation_strings=False)
-        return "(...)"
-    return str(inspect.signature(function))
+    """Return the signature of a callable as ``help()`` shows it: from Python 3.14 on without evaluating annotations."""
+    for reads_annotations in (True, False):
+        with contextlib.suppress(Exception):  # as above
+            found = function if reads_annotations else _without_annotations(function)
+            signature: Any = inspect.signature(found, **_AS_TEXT)
+            return str(signature.format(quote_annotation_strings=False) if sys.version_info >= (3, 14) else signature)
+    return "(...)"
 
 
 def _without_annotations(function: Any) -> Any:  # noqa: ANN401 - any callable
@@ -244,8 +242,10 @@ def _without_annotations(function: Any) -> Any:  # noqa: ANN401 - any callable
 
 
 _UNRESOLVED: Final[dict[str, Any]] = {}  # leaves annotations that name nothing yet as they are
+_AS_TEXT: Final[dict[str, Any]] = {}  # evaluates none
 if sys.version_info >= (3, 14):
     _UNRESOLVED["annotation_format"] = annotationlib.Format.FORWARDREF
+    _AS_TEXT["annotation_format"] = annotationlib.Format.STRING
 
 
 def _annotation(function: Callable[..., object], *, may_import: bool) -> object:

@@ -23,6 +23,7 @@ TABLES = {
     "_async.DRIVERS",
     "_async.RETRYING",
     "_factory.SOUGHT",
+    "_signature._AS_TEXT",
     "_signature._KINDS",
     "_signature._LAZY",
     "_signature._UNRESOLVED",
