@@ -150,7 +150,7 @@ def _nothing_left() -> Iterator[None]:
     yield
     _configuration.settings = _policy.NO_SETTINGS
     _marker.CURRENT.set(None)  # a block that ends in another thread leaves its marker, over by then, in this one's context
-    assert _factory._overrides == ()
+    assert _factory._overrides == {}
     if _hooks._kept:
         gc.collect()  # a stream that was dropped
     assert _hooks._kept == {}, "a suspended stream is kept for ever"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from threading import Lock
+from threading import RLock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -26,7 +26,7 @@ class Unset(enum.Enum):
 
 UNSET: Final = Unset.UNSET
 
-_lock: Final = Lock()
+_lock: Final = RLock()
 settings: Settings = NO_SETTINGS
 """What is configured now. Read it through the module: it is replaced as a whole, so a call never sees half of a change."""
 
@@ -34,12 +34,17 @@ settings: Settings = NO_SETTINGS
 def update(*, policy: Mapping[str, object], factories: Mapping[str, object], observer: object = UNSET) -> None:
     """Replace what was said; ``UNSET`` leaves a setting alone, ``None`` takes it back."""
     global settings  # noqa: PLW0603 - the one process-wide setting of the library
+    said: dict[str, Any] = {name: value for name, value in policy.items() if value is not UNSET}
+    named = {keyword: factory for keyword, factory in factories.items() if factory is not UNSET}
     with _lock:
-        said: dict[str, Any] = {name: value for name, value in policy.items() if value is not UNSET}
-        named = {keyword: factory for keyword, factory in factories.items() if factory is not UNSET}
-        kept = {keyword: factory for keyword, factory in {**settings.factories, **named}.items() if factory is not None}
-        settings = Settings(
-            dataclasses.replace(settings.policy, **said),
-            MappingProxyType(kept),
-            settings.observer if observer is UNSET else cast("Callable[[UnitRecord], object] | None", observer),
-        )
+        while True:
+            before = settings
+            kept = {keyword: factory for keyword, factory in {**before.factories, **named}.items() if factory is not None}
+            after = Settings(
+                dataclasses.replace(before.policy, **said),
+                MappingProxyType(kept),
+                before.observer if observer is UNSET else cast("Callable[[UnitRecord], object] | None", observer),
+            )
+            if settings is before:  # no finalizer has run in between, and configured
+                settings = after
+                return

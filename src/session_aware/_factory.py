@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from sqlalchemy import Connection, Engine
@@ -56,8 +55,8 @@ class _Override(NamedTuple):
     factory: Callable[[], object]
 
 
-_overrides: tuple[_Override, ...] = ()
-_lock: Final = Lock()
+_overrides: Final[dict[object, _Override]] = {}
+"""In the order in which the blocks were entered, each under a key of its own: no lock, which a finalizer could wait for."""
 
 
 def find(  # noqa: PLR0917 - by position, as all that runs at each call: keywords cost more than a call
@@ -147,7 +146,7 @@ def _distance(target: object, keyword: str) -> int | None:
 
 def _overridden(target: object, *, is_async: bool) -> Callable[[], object] | None:
     owner = target if isinstance(target, type) else type(target)
-    for override in reversed(_overrides):
+    for override in reversed(list(_overrides.values())):
         if override.is_async is is_async and (override.service is None or issubclass(owner, override.service)):
             return override.factory
     return None
@@ -176,20 +175,17 @@ def override_session_factory(
         with override_session_factory(Accounts, sessionmaker(test_engine)):
             Accounts().open("ann")
     """
-    global _overrides  # noqa: PLW0603 - seen by every thread; replaced as a whole
     if not isinstance(cast("object", service), type | None):
         msg = f"override_session_factory({service!r}, ...): the first argument is a service class, or None for everything."
         raise TypeError(msg)
     is_async = _makes_async(factory)
     check_factory(factory, "async_session_factory" if is_async else "session_factory", "override_session_factory")
-    entry = _Override(service, is_async, factory)
-    with _lock:
-        _overrides = (*_overrides, entry)
+    key = object()
+    _overrides[key] = _Override(service, is_async, factory)
     try:
         yield
     finally:
-        with _lock:
-            _overrides = tuple(other for other in _overrides if other is not entry)
+        del _overrides[key]
 
 
 override_session_factory.__module__ = "session_aware"

@@ -44,6 +44,7 @@ from threading import RLock
 from types import CellType, CodeType, FunctionType
 from typing import Any, Final, NamedTuple, TypeGuard
 
+from session_aware._annotation import hand_on
 from session_aware._marker import LANE_VARIABLE
 from session_aware._sentinel import NEW, is_given
 from session_aware._signature import is_context_helper, layers
@@ -110,11 +111,7 @@ _templates: dict[_Shape, _Template] = {}
 _lock: Final = RLock()  # garbage that is collected meanwhile may run anything
 _NEW_SESSION: Final = CellType(NEW)
 
-_COPIED: Final = (
-    ("__module__", "__qualname__", "__doc__")
-    + ("__type_params__",) * (sys.version_info >= (3, 12))
-    + ("__annotate__",) * (sys.version_info >= (3, 14))
-)
+_COPIED: Final = ("__module__", "__qualname__", "__doc__") + ("__type_params__",) * (sys.version_info >= (3, 12))
 
 
 def lane(function: object, binding: Binding, wrapper: Any, planned: list[bool]) -> FunctionType | None:  # noqa: ANN401 - a proxy
@@ -137,8 +134,12 @@ def lane(function: object, binding: Binding, wrapper: Any, planned: list[bool]) 
     if binding is Binding.OWNER:  # what is bound drops a parameter of what it wraps, so that has to have one more
         inner = [one for one in layers(function) if isinstance(one, FunctionType)][-1]
         shape = _shape(inner, binding) or shape
-        made.__dict__["__wrapped__"] = _made(function, inner, shape, wrapper, planned)
+        made.__dict__["__wrapped__"] = _made(inner, inner, shape, wrapper, planned)
         del made.__dict__["__wrapped__"].__dict__["__wrapped__"]
+        said = made.__dict__.get("__signature__")
+        if isinstance(said, inspect.Signature):
+            first = inspect.Parameter(LANE_VARIABLE, inspect.Parameter.POSITIONAL_ONLY)
+            made.__dict__["__signature__"] = said.replace(parameters=[first, *said.parameters.values()])
     return made
 
 
@@ -177,8 +178,7 @@ def _made(function: FunctionType, declared: FunctionType, shape: _Shape, wrapper
         made.__kwdefaults__ = {**(declared.__kwdefaults__ or {}), "session": NEW}
     for name in _COPIED:
         setattr(made, name, getattr(function, name))
-    if getattr(function, "__annotate__", None) is None:  # otherwise, from Python 3.14 on, they wait until somebody asks
-        made.__annotations__ = function.__annotations__
+    hand_on(function, made)
     made.__dict__.update({**function.__dict__, _WRAPPER: wrapper, "__wrapped__": function})
     return made
 

@@ -10,7 +10,7 @@ import sys
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
-from session_aware import _plan, _signature, _wrap
+from session_aware import _annotation, _plan, _signature, _wrap
 from session_aware._factory import FACTORY_KEYWORDS, SOUGHT, check_factory, gives_factory_later
 from session_aware._lane import Binding
 from session_aware._policy import NO_POLICY, NO_SETTINGS, Propagation, SessionPolicy, merge
@@ -289,7 +289,7 @@ def _look_at_plain_bases(cls: type[SessionAwareService], reached: Mapping[str, t
         if (inner := _wrap.dispatcher_of(value) or _wrap.dispatcher_beneath(function)) is not None:
             _take_decorated(cls, value, inner)
             continue
-        is_implemented_elsewhere = getattr(value, "__isabstractmethod__", False) or _signature.is_protocol(definer)
+        is_implemented_elsewhere = getattr(value, "__isabstractmethod__", False) or _annotation.is_protocol(definer)
         if not is_implemented_elsewhere and _has_placeholder(function):
             msg = (
                 f"{cls.__qualname__.rpartition('<locals>.')[2]}.{name}: it comes from {definer.__name__}, which is no "

@@ -1,41 +1,22 @@
 """Read from a callable, once and at decoration, what its calls need: the kind, the parameters, where it stands."""
 
 from __future__ import annotations
-import __future__
 
-import contextlib
 import enum
 import functools
 import inspect
-import itertools
 import sys
-import types
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from types import FunctionType, MethodType, NoneType, UnionType
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Final,
-    ForwardRef,
-    NewType,
-    TypeGuard,
-    TypeVar,
-    Union,
-    cast,
-    get_args,
-    get_origin,
-)
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 from weakref import CallableProxyType, ProxyType
 
 import wrapt
 
+from session_aware import _annotation
 from session_aware._sentinel import NEW
 from session_aware.exceptions import SessionParameterError
-
-if sys.version_info >= (3, 14):
-    import annotationlib
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
@@ -51,7 +32,6 @@ __all__ = [
     "is_context_helper",
     "is_inscrutable",
     "is_of_sqlalchemy",
-    "is_protocol",
     "layers",
     "placeholders",
     "read",
@@ -191,98 +171,36 @@ def session_parameter(function: Callable[..., object]) -> Parameter | None:
         elif (place := code.co_varnames.index("session") - code.co_argcount) >= -len(declaring.__defaults__ or ()):
             default = (declaring.__defaults__ or ())[place]
         return Parameter(is_keyword_only, default)
-    found = (_parameters(function) or {}).get("session")
+    found = _parameters(function).get("session")
     if found is None or found.kind in {found.VAR_POSITIONAL, found.VAR_KEYWORD}:
         return None
     return Parameter(found.kind is found.KEYWORD_ONLY, found.default)
 
 
-def _parameters(function: Callable[..., object], *, is_own: bool = False) -> Mapping[str, inspect.Parameter] | None:
-    """Return the parameters of a callable; None for builtins and objects with a broken ``__signature__``.
-
-    Args:
-        function: The callable.
-        is_own: Whether those of what it wraps are of no interest.
-    """
-    call = _call_of(type(function))  # inspect takes an object with a __get__ of its own for a builtin
-    called = MethodType(call, function) if isinstance(call, FunctionType) else function
-    for one, reads_annotations in itertools.product((function, called), (True, False)):
-        with contextlib.suppress(Exception):  # TypeError and ValueError, or whatever a __signature__ or an annotation does
-            found = one if reads_annotations else _without_annotations(one)
-            return inspect.signature(found, follow_wrapped=not is_own, **_UNRESOLVED).parameters
-    return None
+def _parameters(function: Callable[..., object]) -> Mapping[str, inspect.Parameter]:
+    found = _annotation.signature(function)
+    return {} if found is None else found.parameters
 
 
 def signature_text(function: Callable[..., object]) -> str:
-    """Return the signature of a callable as ``help()`` shows it: from Python 3.14 on without evaluating annotations."""
-    for reads_annotations in (True, False):
-        with contextlib.suppress(Exception):  # as above
-            found = function if reads_annotations else _without_annotations(function)
-            signature: Any = inspect.signature(found, **_AS_TEXT)
-            return str(signature.format(quote_annotation_strings=False) if sys.version_info >= (3, 14) else signature)
-    return "(...)"
+    """Return the signature of a callable as ``help()`` shows it."""
+    found: Any = _annotation.signature(function)
+    if found is None:
+        return "(...)"
+    return str(found.format(quote_annotation_strings=False) if sys.version_info >= (3, 14) else found)
 
 
-def _without_annotations(function: Any) -> Any:  # noqa: ANN401 - any callable
-    """Return something with the same parameters and no annotations: ``"Model" | None`` cannot be read in any format."""
-    if isinstance(function, functools.partial):
-        return functools.partial(_without_annotations(function.func), *function.args, **function.keywords)
-    if isinstance(function, MethodType):
-        return MethodType(_without_annotations(function.__func__), function.__self__)
-    if not isinstance(function, FunctionType):
-        return function
-    bare = FunctionType(
-        function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
-    )
-    bare.__kwdefaults__ = function.__kwdefaults__
-    bare.__dict__.update(function.__dict__)
-    if "__wrapped__" in bare.__dict__:
-        bare.__dict__["__wrapped__"] = _without_annotations(bare.__dict__["__wrapped__"])
-    return bare
+def _classes_named(function: Callable[..., object], *, may_import: bool) -> list[type] | None:
+    """Return the classes that the annotation of ``session`` names, see ``_annotation.classes_named``."""
+    declaring = _declaring(function) or next((f for f in reversed([*layers(function)]) if isinstance(f, FunctionType)), None)
+    return _annotation.classes_named(_of_session(function), declaring, may_import=may_import)
 
 
-_UNRESOLVED: Final[dict[str, Any]] = {}  # leaves annotations that name nothing yet as they are
-_AS_TEXT: Final[dict[str, Any]] = {}  # evaluates none
-if sys.version_info >= (3, 14):
-    _UNRESOLVED["annotation_format"] = annotationlib.Format.FORWARDREF
-    _AS_TEXT["annotation_format"] = annotationlib.Format.STRING
-
-
-def _annotation(function: Callable[..., object], *, may_import: bool) -> object:
-    """Return the annotation of ``session``, or ``inspect.Parameter.empty``; of the others as little as Python allows.
-
-    Until 3.13 they were evaluated by the ``def``, or are texts. From 3.14 on they are code that nobody has run yet, whose
-    names may mean nothing now: those of an import under TYPE_CHECKING, of a class further down, of a half-imported module.
-
-    Args:
-        function: Any callable that declares ``session``.
-        may_import: Whether names that 3.15 imports when they are needed are needed. Otherwise nothing is said of them.
-    """
-    declaring = _declaring(function)
-    if declaring is None:
-        found = (_parameters(function) or {}).get("session")
-        return inspect.Parameter.empty if found is None else found.annotation
-    return _annotations(declaring, may_import=may_import).get("session", inspect.Parameter.empty)
-
-
-def _annotations(function: FunctionType, *, may_import: bool) -> Mapping[str, object]:
-    """Return the annotations of a function, without leaving them in its ``__annotations__``."""
-    if sys.version_info >= (3, 14):
-        annotate: Any = function.__annotate__  # ty takes it for a method
-        if annotate is not None and not function.__code__.co_flags & __future__.annotations.compiler_flag:
-            names = annotate.__code__.co_names if isinstance(annotate, FunctionType) else ()
-            if not may_import and any(type(function.__globals__.get(name)) in _LAZY for name in names):
-                return {}
-            try:
-                return annotationlib.call_annotate_function(annotate, annotationlib.Format.FORWARDREF, owner=function)
-            except Exception:  # noqa: BLE001 - an annotation is code, which may fail in any way
-                return {}
-    return function.__annotations__
-
-
-_LAZY: Final[list[type]] = []  # what stands for a name until it is imported
-if sys.version_info >= (3, 15):
-    _LAZY.append(types.LazyImportType)
+def _of_session(function: Callable[..., object]) -> object:
+    if (declaring := _declaring(function)) is not None:
+        return _annotation.of_session(declaring)
+    found = _parameters(function).get("session")
+    return inspect.Parameter.empty if found is None else found.annotation
 
 
 def _is_commit(function: Callable[..., object]) -> bool | None:
@@ -291,7 +209,7 @@ def _is_commit(function: Callable[..., object]) -> bool | None:
         code = declaring.__code__
         declares = "is_commit" in code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
         return (declaring.__kwdefaults__ or {}).get("is_commit") is not False if declares else None
-    found = (_parameters(function) or {}).get("is_commit")
+    found = _parameters(function).get("is_commit")
     return found.default is not False if found is not None and found.kind is found.KEYWORD_ONLY else None
 
 
@@ -299,7 +217,7 @@ def is_of_sqlalchemy(function: Callable[..., object], parameter: Parameter) -> b
     """Tell ``session`` from one of another library: its annotation names classes, and none of them is SQLAlchemy's."""
     if parameter.default is NEW:
         return True
-    named = _named_classes(function, _annotation(function, may_import=True))
+    named = _classes_named(function, may_import=True)
     return not named or any(issubclass(cls, session_classes(is_async=None)) for cls in named)
 
 
@@ -325,7 +243,8 @@ def complaint(function: Callable[..., object], name: str | None = None) -> str:
     if parameter is None:
         return f"{name}: there is no parameter 'session', so the caller could not pass one. {write}"
     if not is_of_sqlalchemy(function, parameter):
-        spelled = _spelled(_annotation(function, may_import=True))
+        annotation = _of_session(function)
+        spelled = annotation.__name__ if isinstance(annotation, type) else str(annotation)
         return f"{name}: parameter 'session' is annotated {spelled}, which is no session of SQLAlchemy. {write}"
     if not parameter.is_keyword_only:
         why = "A positional session collides with ordinary arguments."
@@ -362,10 +281,10 @@ def _takes_session(function: Callable[..., object]) -> bool:
         code = function.__code__
         taken = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         return "session" in taken or bool(code.co_flags & inspect.CO_VARKEYWORDS)
-    parameters = _parameters(function, is_own=True)
-    if parameters is None:
+    own = _annotation.signature(function, is_own=True)
+    if own is None:
         return True  # lru_cache objects and their like: no own signature, they pass on what they get
-    return "session" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return "session" in own.parameters or any(p.kind is p.VAR_KEYWORD for p in own.parameters.values())
 
 
 def beneath(value: object) -> object:
@@ -436,7 +355,7 @@ def _kind(function: object) -> Kind:
 
 def _check_kind(function: Callable[..., object], kind: Kind, name: str) -> None:
     """Refuse a session of the other kind. What is not clear passes: the factory's result is checked at the call."""
-    named = _named_classes(function, _annotation(function, may_import=False)) or ()
+    named = _classes_named(function, may_import=False) or ()
     sessions = [cls for cls in named if issubclass(cls, session_classes(is_async=None))]
     if not sessions or not all(issubclass(cls, session_classes(is_async=not kind.is_async)) for cls in sessions):
         return
@@ -459,75 +378,3 @@ def session_classes(*, is_async: bool | None) -> tuple[type, ...]:
     if is_async is not False and (asynchronous := sys.modules.get("sqlalchemy.ext.asyncio")) is not None:
         found += [asynchronous.AsyncSession, asynchronous.async_scoped_session]
     return tuple(found)
-
-
-def _named_classes(function: Callable[..., object], annotation: object) -> list[type] | None:
-    """Return the classes that an annotation names, without ``None``; None where a part of it says nothing.
-
-    That is what cannot be resolved (yet), ``Any``, ``object``, a protocol, or no annotation at all.
-    """
-    if annotation is inspect.Parameter.empty:
-        return None
-    # Of the innermost function, whose annotation it is; those around it may come from anywhere.
-    innermost = _declaring(function) or next((f for f in reversed([*layers(function)]) if isinstance(f, FunctionType)), None)
-    namespace = {} if innermost is None else innermost.__globals__
-    try:
-        parts = list(_parts(annotation, namespace))
-        classes = [part for part in parts if isinstance(part, type) and not _says_nothing(part)]
-    except Exception:  # noqa: BLE001 - an annotation is code, which may fail in any way
-        return None
-    return classes if len(classes) == len(parts) else None
-
-
-def _parts(annotation: object, namespace: dict[str, Any]) -> Iterator[object]:
-    """Yield what an annotation consists of: classes, and whatever else it may be; raise where a name is not resolved."""
-    inner = _inner(annotation, namespace)
-    if inner is None:
-        yield get_origin(annotation) or annotation
-        return
-    for part in inner:
-        yield from _parts(part, namespace)
-
-
-def _inner(annotation: object, namespace: dict[str, Any]) -> tuple[object, ...] | None:
-    """Take a union, ``Annotated``, an alias, a type variable or a text apart; None if there is nothing to take apart."""
-    inner: tuple[object, ...] | None = None
-    match annotation:
-        case None:
-            inner = ()
-        case str() if annotation in namespace:
-            inner = (namespace[annotation],)
-        case str():
-            inner = (eval(annotation, namespace),)  # noqa: S307 - the author's own code
-        case ForwardRef():
-            inner = (annotation.__forward_arg__,)
-        case TypeVar():
-            inner = annotation.__constraints__ or (annotation.__bound__ or Any,)
-        case NewType():
-            inner = (annotation.__supertype__,)
-        case _ if get_origin(annotation) is Annotated:
-            inner = get_args(annotation)[:1]
-        case _ if get_origin(annotation) in {Union, UnionType}:
-            inner = tuple(None if part is NoneType else part for part in get_args(annotation))
-        case _ if type(get_origin(annotation) or annotation).__name__ == "TypeAliasType":  # also of typing_extensions
-            alias: Any = get_origin(annotation) or annotation
-            inner = (alias.__value__[get_args(annotation)] if get_args(annotation) else alias.__value__,)
-        case _:
-            pass
-    return inner
-
-
-_NOTHING: Final[tuple[object, ...]] = (Any, object)
-
-
-def _says_nothing(cls: type) -> bool:
-    return any(cls is one for one in _NOTHING) or is_protocol(cls)
-
-
-def is_protocol(cls: type) -> bool:
-    """Say whether this is a protocol, and not a class that derives from one."""
-    return bool(vars(cls).get("_is_protocol"))
-
-
-def _spelled(annotation: object) -> str:
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation)

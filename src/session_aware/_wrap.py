@@ -6,7 +6,7 @@ import copy
 import dataclasses
 from functools import singledispatchmethod
 from importlib import import_module
-from threading import Lock
+from threading import RLock
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 from weakref import WeakSet
@@ -67,7 +67,7 @@ def _driver(kind: Kind, request: Request) -> Driver:
 _NOT_DECIDED: Final = (None, None, Request(JOIN, UNITS[JOIN], "", NO_POLICY, commits=False), None)
 
 
-_lock: Final = Lock()
+_lock: Final = RLock()  # a finalizer may run while it is held, and create a class or configure
 _dispatchers: Final[WeakSet[Dispatcher]] = WeakSet()
 
 

@@ -6,6 +6,7 @@ import asyncio
 import bdb
 import contextlib
 import copy
+import functools
 import gc
 import inspect
 import linecache
@@ -19,7 +20,7 @@ import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from unittest import mock
 
 import attrs
@@ -234,6 +235,44 @@ def test_functions_and_bound_methods_are_pickled_and_copied(protocol: int) -> No
 @auto_session_func(session_factory=maker)
 def module_level(word: str, *, session: Session = NEW_SESSION) -> str:
     return word
+
+
+def declaring(function: Any) -> Any:
+    """Decorate with a wrapper that declares its signature itself."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    cast("Any", wrapper).__signature__ = inspect.signature(function)
+    return wrapper
+
+
+def bare(function: Any) -> Any:
+    """Decorate with a wrapper that tells of nothing but what it wraps."""
+
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    cast("Any", wrapper).__wrapped__ = function
+    return wrapper
+
+
+@pytest.mark.parametrize("decorator", [declaring, bare])
+def test_static_method_beneath_a_decorator_has_the_signature_of_a_plain_one(decorator: Any) -> None:
+    def made(base: type) -> Any:
+        class Made(base):  # type: ignore[misc]
+            @staticmethod
+            @decorator  # type: ignore[untyped-decorator]
+            def static(cls: int, /, owner: str, *, session: Session = NEW_SESSION) -> str:  # noqa: PLW0211 - any name
+                return owner
+
+        return Made
+
+    service, plain = made(SessionAwareService), made(object)
+    assert inspect.signature(service.static) == inspect.signature(plain.static)
+    assert inspect.signature(service().static) == inspect.signature(plain().static)
+    assert service.static(1, "ann", session=GIVEN) == "ann"
 
 
 def test_static_and_class_methods_know_the_class_they_were_reached_through() -> None:

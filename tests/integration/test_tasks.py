@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from session_aware import NEW_SESSION, NestedSessionWarning, after_commit, auto_session_ctx
+from session_aware import NEW_SESSION, NestedSessionWarning, _shield, after_commit, auto_session_ctx
 from tests.databases import AsyncDatabase
 from tests.services import OWNED, UNDONE, AsyncAccounts, Failure, aadd
 
@@ -120,6 +120,33 @@ def test_units_of_child_tasks_are_their_own(async_postgres: AsyncDatabase, facto
         return  # there are none
     async_postgres.run(under(factory, service(async_postgres).grouped()))  # without a warning, which would be an error
     assert async_postgres.owners() == ["ann", "bob", "eve"]
+
+
+def test_nothing_is_left_of_tasks_that_end_units(async_database: AsyncDatabase, factory: Factory | None) -> None:
+    async def nested() -> None:
+        await service(async_database).open("inner")
+
+    async def scenario() -> None:
+        async with auto_session_ctx(async_session_factory=async_database.maker) as session:
+            after_commit(session, nested)  # whose unit ends in a task that a task of ours waits for
+        assert _shield._callers == {}
+
+    async_database.run(under(factory, scenario()))
+    assert async_database.owners() == ["inner"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks of Python 3.11 start at the next turn of the loop")
+def test_unit_without_a_statement_gives_no_other_task_a_turn(aiosqlite: AsyncDatabase) -> None:
+    async def scenario() -> None:
+        turns: list[int] = []
+        asyncio.get_running_loop().call_soon(turns.append, 1)
+        async with auto_session_ctx(async_session_factory=aiosqlite.maker):
+            pass
+        assert turns == []
+        await asyncio.sleep(0)
+        assert turns == [1]
+
+    aiosqlite.run(scenario())
 
 
 def test_forgotten_session_is_noticed_whatever_makes_the_tasks(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import itertools
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from types import ModuleType
+from typing import Any
+from weakref import WeakSet
 
 import pytest
 from sqlalchemy import create_engine
@@ -21,11 +25,13 @@ from session_aware import (
     _configuration,
     _factory,
     _lane,
+    _wrap,
     after_commit,
     configure,
     describe,
     override_session_factory,
 )
+from session_aware._policy import Settings
 from tests.services import Failure
 
 THREADS = 4
@@ -124,7 +130,7 @@ def test_an_override_is_seen_by_its_class_alone() -> None:
         assert Says().factory() == "configured"
 
     race(override, against=call, turns=2_000)
-    assert _factory._overrides == ()
+    assert _factory._overrides == {}
 
 
 def test_configure_reaches_the_classes_that_other_threads_create() -> None:
@@ -165,6 +171,9 @@ def test_classes_are_created_while_somebody_changes_their_bases() -> None:
         def get(self, *, session: Session = NEW_SESSION) -> int:
             return 1
 
+        @functools.singledispatchmethod
+        def dispatched(self, x: object, *, session: Session = NEW_SESSION) -> None: ...
+
     def change(turn: int) -> None:
         for cls in (Plain, Service):
             setattr(cls, f"_{turn}", 1)
@@ -172,11 +181,87 @@ def test_classes_are_created_while_somebody_changes_their_bases() -> None:
                 delattr(cls, f"_{turn - 100}")
 
     def create(_: int) -> None:
-        below = type("Below", (Service,), {})
-        assert cast("Any", below)().get(session=Session()) == 1
-        assert [one.name for one in describe(below).callables] == ["Below.get"]
+        below: Any = type("Below", (Service,), {})
+        assert below().get(session=Session()) == 1
+        assert [one.name for one in describe(below).callables] == ["Below.dispatched", "Below.get"]
+        type("Always", (Service,), {}, propagation=Propagation.NESTED)
+        assert copy.deepcopy(below().dispatched).__name__ == "dispatched"
 
     race(create, against=change, turns=20_000)
+
+
+def test_a_module_is_described_while_somebody_changes_it() -> None:
+    module: Any = ModuleType("shop")
+    exec("from session_aware import SessionAwareService\nclass Shop(SessionAwareService): ...", vars(module))  # noqa: S102
+
+    def change(turn: int) -> None:
+        setattr(module, f"_{turn}", 1)
+        if turn > 100:
+            delattr(module, f"_{turn - 100}")
+
+    race(lambda _: describe(module), against=change, turns=20_000)
+
+
+def in_time(work: Callable[[], object]) -> None:
+    """Run something that must not wait for itself for ever."""
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def once(work: Callable[[], object]) -> Callable[[], None]:
+    """Run something the first time, as the garbage collector runs a finalizer."""
+    waiting = [work]
+
+    def finalize() -> None:
+        if waiting:
+            waiting.pop()()
+
+    return finalize
+
+
+def test_a_finalizer_may_configure_while_somebody_configures(monkeypatch: pytest.MonkeyPatch) -> None:
+    finalize = once(lambda: configure(read_only=True))
+
+    def settings(*args: Any) -> Any:
+        finalize()
+        return Settings(*args)
+
+    monkeypatch.setattr(_configuration, "Settings", settings)
+    in_time(lambda: configure(isolation_level="SERIALIZABLE"))
+    policy = _configuration.settings.policy
+    assert (policy.read_only, policy.isolation_level) == (True, "SERIALIZABLE")
+
+
+def create_a_class(**parameters: Any) -> None:
+    """Create one whose lane has a text of its own."""
+    namespace: dict[str, Any] = {}
+    exec(f"def get(self, {''.join(f'{name}, ' for name in parameters)}*, session=None): ...", namespace)  # noqa: S102
+    type("Service", (SessionAwareService,), {"get": namespace["get"]})
+
+
+def test_a_finalizer_may_create_a_class_while_a_lane_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled, finalize = _lane._compiled, once(lambda: create_a_class(of_the_finalizer=1))
+
+    def compile_(shape: Any) -> Any:
+        finalize()
+        return compiled(shape)
+
+    monkeypatch.setattr(_lane, "_compiled", compile_)
+    in_time(lambda: create_a_class(of_the_thread=1))
+
+
+def test_a_finalizer_may_configure_while_a_class_is_created(monkeypatch: pytest.MonkeyPatch) -> None:
+    finalize = once(lambda: configure(propagation=Propagation.NESTED))
+
+    class Finalizing(WeakSet[Any]):
+        def add(self, item: Any) -> None:
+            finalize()
+            super().add(item)
+
+    monkeypatch.setattr(_wrap, "_dispatchers", Finalizing())
+    in_time(create_a_class)
 
 
 def test_callbacks_run_once_in_the_thread_that_commits_and_never_after_a_rollback() -> None:

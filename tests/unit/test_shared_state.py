@@ -20,13 +20,11 @@ MODULES = {
     if file.stem not in {"__init__", "__main__", "_describe", "_show"}  # tools, for one thread
 }
 TABLES = {
+    "_annotation._AS_TEXT",
     "_async.DRIVERS",
     "_async.RETRYING",
     "_factory.SOUGHT",
-    "_signature._AS_TEXT",
     "_signature._KINDS",
-    "_signature._LAZY",
-    "_signature._UNRESOLVED",
     "_sync.DRIVERS",
     "_sync.RETRYING",
     "_unit.UNITS",

@@ -204,6 +204,35 @@ def test_callable_without_a_readable_signature_declares_nothing(function: Callab
     assert read(function) is None
 
 
+def test_signature_that_a_decorator_declares_comes_first() -> None:
+    def wrapper(*args: Any, **kwargs: Any) -> None: ...
+
+    cast("Any", wrapper).__signature__ = inspect.signature(plain)
+    assert session_parameter(wrapper) is not None
+    assert read(wrapper) is not None
+    hiding = passing(plain)
+    cast("Any", hiding).__signature__ = inspect.Signature()
+    assert session_parameter(hiding) is None
+
+
+def test_names_are_looked_up_where_the_method_stands_and_not_its_decorator() -> None:
+    elsewhere: dict[str, Any] = {"functools": functools, "Session": AsyncSession}
+    exec(  # noqa: S102 - a module of its own
+        "def decorated(function):\n"
+        "    @functools.wraps(function)\n"
+        "    def wrapper(*args, **kwargs): return function(*args, **kwargs)\n"
+        "    return wrapper\n",
+        elsewhere,
+    )
+    assert read(elsewhere["decorated"](plain)) is not None
+    assert read(functools.partial(elsewhere["decorated"](plain))) is not None
+    with pytest.raises(SessionParameterError):
+        read(elsewhere["decorated"](wrong))
+
+
+async def wrong(*, session: Session = NEW_SESSION) -> None: ...
+
+
 def test_placeholder_is_found_through_decorators_and_partials() -> None:
     assert list(placeholders(passing(functools.partial(passing(plain))))) == ["session"]
     assert list(placeholders(functools.partial(plain))) == []
