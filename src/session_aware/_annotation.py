@@ -48,7 +48,7 @@ if sys.version_info >= (3, 14):
 def of_session(function: FunctionType) -> object:
     """Return the annotation of a function's ``session``, from 3.14 on its text; ``inspect.Parameter.empty`` without one."""
     if sys.version_info >= (3, 14):
-        annotate = function.__annotate__
+        annotate = _evaluator(function)
         # With the __future__ import they are texts already. Whoever assigns __annotations__ has taken __annotate__ away.
         if annotate is not None and not function.__code__.co_flags & __future__.annotations.compiler_flag:
             try:
@@ -97,7 +97,7 @@ def _twin_of_function(function: FunctionType, twin: Callable[[Any], Any], *, has
         function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
     )
     made.__kwdefaults__ = function.__kwdefaults__
-    if has_annotations and (annotate := getattr(function, "__annotate__", None)) is not None:
+    if has_annotations and (annotate := _evaluator(function)) is not None:
         setattr(made, "__annotate__", _inert(annotate))  # noqa: B010 - which 3.13 does not know
     elif has_annotations:
         made.__annotations__ = function.__annotations__
@@ -109,7 +109,7 @@ def _twin_of_function(function: FunctionType, twin: Callable[[Any], Any], *, has
 def hand_on(function: FunctionType, made: FunctionType) -> None:
     """Give what stands in a function's place its annotations; from 3.14 on they wait until somebody asks."""
     if sys.version_info >= (3, 14):
-        annotate: Any = function.__annotate__  # ty takes it for a method
+        annotate = _evaluator(function)
         if annotate is not None:
             made.__annotate__ = cast("Any", _HandedOn(function))  # for ty
             return
@@ -128,15 +128,18 @@ class _HandedOn:
         if sys.version_info >= (3, 14) and wanted != annotationlib.Format.VALUE:
             if wanted == annotationlib.Format.VALUE_WITH_FAKE_GLOBALS:
                 raise NotImplementedError
-            annotate: Any = self.function.__annotate__  # ty takes it for a method
-            return annotationlib.call_annotate_function(annotate, wanted, owner=self.function)
+            return annotationlib.get_annotations(self.function, format=wanted)
         return self.function.__annotations__
+
+
+def _evaluator(function: FunctionType) -> Any:  # noqa: ANN401 - any callable
+    """Return what evaluates a function's annotations, from 3.14 on."""
+    evaluator: Any = getattr(function, "__annotate__", None)
+    return _evaluator(evaluator.function) if isinstance(evaluator, _HandedOn) else evaluator
 
 
 def _inert(evaluator: Any) -> Any:  # noqa: ANN401 - any callable
     """Return a twin of what Python made for annotations, bounds or aliases, in which no name means anything."""
-    if isinstance(evaluator, _HandedOn):
-        evaluator = getattr(evaluator.function, "__annotate__", None)
     if not isinstance(evaluator, FunctionType):
         return evaluator
     cells = tuple(CellType() for _ in evaluator.__code__.co_freevars)
@@ -159,7 +162,7 @@ class _Scope(NamedTuple):
         cells = {name: cell.cell_contents for name, cell in closure if _is_filled(cell)}
         parameters = {one.__name__: one for one in getattr(function, "__type_params__", ())}
         of_class = cells.get("__classdict__", {})
-        return self._replace(names=(cells, parameters, of_class, function.__globals__, vars(builtins)))
+        return self._replace(names=(cells, parameters, of_class, function.__globals__, *self.names))
 
     def name(self, name: str) -> object:
         """Look a name up, and import what it stands for if that may be."""
@@ -209,7 +212,9 @@ def classes_named(annotation: object, function: FunctionType | None, *, may_impo
         return None
     scope = _Scope((vars(builtins),), may_import)
     try:
-        parts = list(_parts(annotation, scope if function is None else scope.of(function)))
+        for one in (function, None if function is None else _evaluator(function)):
+            scope = scope.of(one) if isinstance(one, FunctionType) else scope
+        parts = list(_parts(annotation, scope))
         classes = [part for part in parts if isinstance(part, type) and not _says_nothing(part)]
     except Exception:  # noqa: BLE001 - _NothingSaid, or whatever the author's objects raise
         return None
