@@ -16,7 +16,7 @@ import functools
 import inspect
 import sys
 import types
-from types import CellType, FunctionType, MethodType, ModuleType, NoneType, UnionType
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType, NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -38,7 +38,7 @@ if sys.version_info >= (3, 14):
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["classes_named", "hand_on", "is_protocol", "of_session", "signature"]
+__all__ = ["classes_named", "hand_on", "is_protocol", "names_none_of", "of_session", "signature"]
 
 _AS_TEXT: Final[dict[str, Any]] = {}
 if sys.version_info >= (3, 14):
@@ -156,13 +156,19 @@ class _Scope(NamedTuple):
     names: tuple[Mapping[str, Any], ...]
     may_import: bool
 
-    def of(self, function: FunctionType) -> _Scope:
-        """Return the scope of a function of Python's or of the user's."""
-        closure = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-        cells = {name: cell.cell_contents for name, cell in closure if _is_filled(cell)}
-        parameters = {one.__name__: one for one in getattr(function, "__type_params__", ())}
-        of_class = cells.get("__classdict__", {})
-        return self._replace(names=(cells, parameters, of_class, function.__globals__, *self.names))
+    def of(self, *functions: object) -> _Scope:
+        """Return the scope of functions of Python's and of the user's, the nearest first."""
+        names: list[Mapping[str, Any]] = []
+        for function in functions:
+            if isinstance(function, FunctionType):
+                if function.__closure__:
+                    closure = zip(function.__code__.co_freevars, function.__closure__, strict=True)
+                    cells = {name: cell.cell_contents for name, cell in closure if _is_filled(cell)}
+                    names += [cells, cells.get("__classdict__", {})]
+                if parameters := getattr(function, "__type_params__", ()):
+                    names.append({one.__name__: one for one in parameters})
+                names.append(function.__globals__)
+        return self._replace(names=(*names, vars(builtins)))
 
     def name(self, name: str) -> object:
         """Look a name up, and import what it stands for if that may be."""
@@ -210,15 +216,35 @@ def classes_named(annotation: object, function: FunctionType | None, *, may_impo
     """
     if annotation is inspect.Parameter.empty:
         return None
-    scope = _Scope((vars(builtins),), may_import)
+    if isinstance(annotation, type):
+        return None if _says_nothing(annotation) else [annotation]
     try:
-        for one in (function, None if function is None else _evaluator(function)):
-            scope = scope.of(one) if isinstance(one, FunctionType) else scope
-        parts = list(_parts(annotation, scope))
+        parts = list(_parts(annotation, _Scope((), may_import).of(function and _evaluator(function), function)))
         classes = [part for part in parts if isinstance(part, type) and not _says_nothing(part)]
     except Exception:  # noqa: BLE001 - _NothingSaid, or whatever the author's objects raise
         return None
     return classes if len(classes) == len(parts) else None
+
+
+def names_none_of(unwanted: tuple[type, ...], function: FunctionType) -> bool:
+    """Say whether a look at its names tells that a function's annotations name none of these; False if that takes longer.
+
+    From 3.14 on: most annotations name classes and nothing else, and to read their text takes a fifth of the time in which
+    a method is made session-aware.
+    """
+    evaluator = _evaluator(function)
+    if not isinstance(evaluator, FunctionType):
+        return False
+    code = evaluator.__code__
+    of_parameters = {*function.__code__.co_varnames, "return"}
+    if any(type(one) in {tuple, CodeType} or (type(one) is str and one not in of_parameters) for one in code.co_consts):
+        return False  # a text, or what has one
+    scope = _Scope((), may_import=False).of(evaluator, function)
+    try:
+        named = [scope.name(name) for name in (*code.co_names, *code.co_freevars) if name != "__classdict__"]
+    except _NothingSaid:
+        return False
+    return all(isinstance(one, type) and not issubclass(one, unwanted) for one in named)
 
 
 def _parts(annotation: object, scope: _Scope) -> Iterator[object]:

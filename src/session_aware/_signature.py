@@ -355,9 +355,12 @@ def _kind(function: object) -> Kind:
 
 def _check_kind(function: Callable[..., object], kind: Kind, name: str) -> None:
     """Refuse a session of the other kind. What is not clear passes: the factory's result is checked at the call."""
+    others = session_classes(is_async=not kind.is_async)
+    if (declaring := _declaring(function)) is not None and _annotation.names_none_of(others, declaring):
+        return
     named = _classes_named(function, may_import=False) or ()
     sessions = [cls for cls in named if issubclass(cls, session_classes(is_async=None))]
-    if not sessions or not all(issubclass(cls, session_classes(is_async=not kind.is_async)) for cls in sessions):
+    if not sessions or not all(issubclass(cls, others) for cls in sessions):
         return
     found, wanted = ("Session", "AsyncSession") if kind.is_async else ("AsyncSession", "Session")
     write = f"'session: {wanted} = NEW_SESSION'"

@@ -128,6 +128,32 @@ def test_classes_are_found_in_what_python_makes_of_it(annotation: str) -> None:
     assert named(function) in expected_of(annotation)
 
 
+OTHER: dict[str, bool] = {
+    "Session": True,
+    "int": True,
+    "Session | None": True,
+    "Own": True,
+    "AsyncSession": False,
+    "AsyncSession | None": False,
+    "'AsyncSession'": False,
+    "Session | 'AsyncSession'": False,
+    "orm.Session": False,
+    "Constrained": False,
+    "Alias": False,
+    "Nowhere": False,
+    "Annotated[Session, ('AsyncSession', 1)]": False,
+}
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="before Python 3.14 the def evaluates annotations")
+@pytest.mark.parametrize("annotation", OTHER)
+def test_a_look_at_the_names_tells_if_they_are_classes_and_nothing_else(annotation: str) -> None:
+    function = declared(annotation, module(SINCE_312))
+    assert _annotation.names_none_of((AsyncSession,), function) is OTHER[annotation]
+    cast("Any", function).__annotate__ = None
+    assert not _annotation.names_none_of((AsyncSession,), function)
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="type parameters are new in Python 3.12")
 @pytest.mark.parametrize("flags", [0, __future__.annotations.compiler_flag])
 @pytest.mark.parametrize(
