@@ -23,6 +23,7 @@ from session_aware._signature import (
     placeholders,
     read,
     session_parameter,
+    signature_text,
 )
 
 P = ParamSpec("P")
@@ -202,6 +203,11 @@ def test_only_a_keyword_only_parameter_counts(function: Callable[..., object], e
 def test_callable_without_a_readable_signature_declares_nothing(function: Callable[..., object]) -> None:
     assert session_parameter(function) is None
     assert read(function) is None
+
+
+def test_signature_is_told_without_quotes_of_our_own_or_not_at_all() -> None:
+    assert signature_text(type("Broken", (), {"__call__": 1, "__signature__": 2})()) == "(...)"
+    assert signature_text(plain).replace("'", "") == "(*, session: Session = NEW_SESSION) -> None"
 
 
 def test_signature_that_a_decorator_declares_comes_first() -> None:
