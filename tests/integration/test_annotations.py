@@ -249,15 +249,29 @@ def typed(function):
     function.__annotations__["x"] = int
     return function
 
+def replaced(function):
+    function.__annotations__ = {"x": int, "session": Other}
+    return function
+
+class Other: ...
+
 def make(base):
     class Body(base):
+        @replaced
+        def other(self, x, *, session=None): return session
         @typed
         def method(self, x, y: Annotated[int, Tag()] = 1, *, session=NEW_SESSION): ...
+        @replaced
+        def ours(self, x, *, session=NEW_SESSION): ...
         @staticmethod
         @typed
         def static(x, y: Annotated[int, Tag()] = 1, *, session=NEW_SESSION): ...
     return Body
 
+for cls in (make(object), make(SessionAwareService)):
+    assert cls.other.__annotations__ == get_type_hints(cls.other) == {"x": int, "session": Other}
+    assert cls.ours.__annotations__ == get_type_hints(cls.ours) == {"x": int, "session": Other}
+    assert cls().other(1) is None  # since it is no session of SQLAlchemy
 for cls in (make(object), make(SessionAwareService)):
     for function in (cls.method, cls.static):
         assert function.__annotations__["x"] is get_type_hints(function)["x"] is int

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from session_aware import NEW_SESSION, NestedSessionWarning, _shield, after_commit, auto_session_ctx
+from session_aware._marker import CURRENT
 from tests.databases import AsyncDatabase
 from tests.services import OWNED, UNDONE, AsyncAccounts, Failure, aadd
 
@@ -133,6 +134,23 @@ def test_nothing_is_left_of_tasks_that_end_units(async_database: AsyncDatabase, 
 
     async_database.run(under(factory, scenario()))
     assert async_database.owners() == ["inner"]
+
+
+def test_task_for_which_others_work_is_found_through_all_of_them() -> None:
+    seen: list[asyncio.Task[Any] | None] = []
+
+    async def inner() -> None:
+        await asyncio.sleep(0)
+        seen.append(_shield.caller_of(asyncio.current_task()))
+
+    async def outer() -> None:
+        await _shield.shielded(inner(), kept=CURRENT)
+
+    async def scenario() -> None:
+        await _shield.shielded(outer(), kept=CURRENT)
+        assert seen == [asyncio.current_task()]
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks of Python 3.11 start at the next turn of the loop")

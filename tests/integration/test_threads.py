@@ -167,12 +167,13 @@ def test_classes_are_created_while_somebody_changes_their_bases() -> None:
     class Plain:
         pass
 
-    class Service(Plain, SessionAwareService):
-        def get(self, *, session: Session = NEW_SESSION) -> int:
-            return 1
-
+    class Last(SessionAwareService):
         @functools.singledispatchmethod
         def dispatched(self, x: object, *, session: Session = NEW_SESSION) -> None: ...
+
+    class Service(Plain, Last):
+        def get(self, *, session: Session = NEW_SESSION) -> int:
+            return 1
 
     def change(turn: int) -> None:
         for cls in (Plain, Service):
@@ -196,8 +197,8 @@ def test_a_module_is_described_while_somebody_changes_it() -> None:
 
     def change(turn: int) -> None:
         setattr(module, f"_{turn}", 1)
-        if turn > 100:
-            delattr(module, f"_{turn - 100}")
+        if turn > 1_000:
+            delattr(module, f"_{turn - 1_000}")
 
     race(lambda _: describe(module), against=change, turns=20_000)
 
