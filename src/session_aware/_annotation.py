@@ -38,7 +38,7 @@ if sys.version_info >= (3, 14):
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["classes_named", "hand_on", "is_protocol", "names_none_of", "of_session", "signature"]
+__all__ = ["call_of", "classes_named", "hand_on", "is_protocol", "names_none_of", "of_session", "signature"]
 
 _AS_TEXT: Final[dict[str, Any]] = {}
 if sys.version_info >= (3, 14):
@@ -87,9 +87,13 @@ def _twin(function: Any, *, is_own: bool = False, has_annotations: bool = True) 
         return _twin_of_function(function, twin, has_annotations=has_annotations)
     if not is_own and (wrapped := getattr(function, "__wrapped__", None)) is not None:
         return twin(wrapped)
-    call = next((vars(base)["__call__"] for base in type(function).__mro__ if "__call__" in vars(base)), None)
-    # inspect takes an object with a __get__ of its own for a builtin.
+    call = call_of(type(function))  # inspect takes an object with a __get__ of its own for a builtin
     return MethodType(twin(call), function) if isinstance(call, FunctionType) else function
+
+
+def call_of(cls: type) -> object:
+    """Return what makes the objects of a class callable; not by getattr, which would go on to the metaclass."""
+    return next((vars(base)["__call__"] for base in cls.__mro__ if "__call__" in vars(base)), None)
 
 
 def _twin_of_function(function: FunctionType, twin: Callable[[Any], Any], *, has_annotations: bool) -> FunctionType:
@@ -127,7 +131,7 @@ class _HandedOn:
     def __call__(self, wanted: Any, /) -> dict[str, Any]:  # noqa: ANN401 - a Format of 3.14, or its number
         if sys.version_info >= (3, 14) and wanted != annotationlib.Format.VALUE:
             if wanted == annotationlib.Format.VALUE_WITH_FAKE_GLOBALS:
-                raise NotImplementedError
+                raise NotImplementedError  # which tells annotationlib that this is no code of Python's own (PEP 649)
             return annotationlib.get_annotations(self.function, format=wanted)
         return self.function.__annotations__
 

@@ -26,7 +26,7 @@ class Unset(enum.Enum):
 
 UNSET: Final = Unset.UNSET
 
-_lock: Final = RLock()
+_lock: Final = RLock()  # a finalizer may run while it is held, and configure
 settings: Settings = NO_SETTINGS
 """What is configured now. Read it through the module: it is replaced as a whole, so a call never sees half of a change."""
 

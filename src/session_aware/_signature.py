@@ -308,7 +308,7 @@ def is_inscrutable(value: object) -> bool:
         return True
     if not hasattr(cls, "__getattr__") or issubclass(cls, _PROXIES):
         return False
-    call = _call_of(cls)
+    call = _annotation.call_of(cls)
     return not isinstance(call, FunctionType) or session_parameter(call) is None
 
 
@@ -327,12 +327,7 @@ def layers(function: object) -> Iterator[object]:
         elif isinstance(function, FunctionType):
             return
         else:  # a callable object
-            function = _call_of(type(function))
-
-
-def _call_of(cls: type) -> object:
-    """Return what makes the objects of a class callable; not by getattr, which would go on to the metaclass."""
-    return next((vars(base)["__call__"] for base in cls.__mro__ if "__call__" in vars(base)), None)
+            function = _annotation.call_of(type(function))
 
 
 def _kind(function: object) -> Kind:
