@@ -250,6 +250,21 @@ def test_decorator_that_injects_its_own_session_is_left_alone() -> None:
     assert read(passing(plain)) is not None
 
 
+class Injecting:
+    """A decorator that is an object, tells what it wraps, and takes no session."""
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        self.__wrapped__ = function
+
+    def __call__(self) -> object:
+        return self.__wrapped__(session=None)
+
+
+def test_object_that_injects_its_own_session_is_left_alone() -> None:
+    assert session_parameter(Injecting(plain)) is not None
+    assert read(Injecting(plain)) is None
+
+
 def test_cache_passes_the_session_on() -> None:
     assert read(functools.lru_cache(plain)) is not None
 
