@@ -100,12 +100,12 @@ def describe(service_or_module: type | ModuleType) -> Description:
         target = service_or_module.__name__
         classes: list[type] = [
             value
-            for value in list(vars(service_or_module).values())  # which another thread may change meanwhile
+            for value in vars(service_or_module).copy().values()  # which another thread may change meanwhile
             if isinstance(value, type) and issubclass(value, SessionAwareService) and value.__module__ == target
         ]
         functions = [
             _callable(dispatcher, None, name, target, value)
-            for name, value in list(vars(service_or_module).items())
+            for name, value in vars(service_or_module).copy().items()
             if (dispatcher := _wrap.dispatcher_of(value)) is not None and getattr(value, "__module__", None) == target
         ]
     elif isinstance(cast("object", service_or_module), type) and issubclass(service_or_module, SessionAwareService):
@@ -143,7 +143,7 @@ def _attributes(cls: type) -> Iterator[tuple[str, type, object]]:
     """Yield each attribute with the class that defines it, the nearest first and only that."""
     seen: set[str] = set()
     for definer in cls.__mro__:
-        for name, value in list(vars(definer).items()):
+        for name, value in vars(definer).copy().items():
             if name not in seen:
                 seen.add(name)
                 is_partial = issubclass(type(value), functools.partialmethod)  # isinstance may run code of the value's

@@ -138,17 +138,17 @@ class SessionAwareService:
         cls.__session_decorated__ = frozenset[object]().union(
             *(getattr(base, _wrap.DECORATED_ATTRIBUTE, ()) for base in cls.__bases__)
         )
-        for name, value in list(vars(cls).items()):
+        for name, value in vars(cls).copy().items():
             _refuse_placeholder(cls, name, value)
             if (wrapped := _session_aware(cls, name, value)) is not value:
                 setattr(cls, name, wrapped)
-        # Lists: another thread may change a class meanwhile.
+        # Copies: another thread, or a finalizer, may change a class meanwhile.
         bases = cls.__mro__[:-1]  # without object
-        reached = {name: (base, value) for base in reversed(bases) for name, value in list(vars(base).items())}
+        reached = {name: (base, value) for base in reversed(bases) for name, value in vars(base).copy().items()}
         _look_at_plain_bases(cls, reached)
         _check_decorated_statics(cls, reached)
         if _plan.looks_at_given(cls.__session_policy__):
-            found = (_wrap.dispatcher_of(value) for base in bases for value in list(vars(base).values()))
+            found = (_wrap.dispatcher_of(value) for base in bases for value in vars(base).copy().values())
             _wrap.ask_always(dispatcher for dispatcher in found if dispatcher is not None)
 
 

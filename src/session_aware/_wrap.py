@@ -180,7 +180,7 @@ class BoundFunction(_BoundFunctionWrapper):
     def _attribute(self) -> str:
         """Find the name under which the class holds it: ``__name__`` is not it for mangled and assigned ones."""
         classes = () if self._self_owner is None else self._self_owner.__mro__
-        found = (name for cls in classes for name, value in list(vars(cls).items()) if value is self._self_parent)
+        found = (name for cls in classes for name, value in vars(cls).copy().items() if value is self._self_parent)
         return next(found, None) or self.__name__
 
 

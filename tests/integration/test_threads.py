@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import gc
 import itertools
 import sys
 import threading
@@ -263,6 +264,43 @@ def test_a_finalizer_may_configure_while_a_class_is_created(monkeypatch: pytest.
 
     monkeypatch.setattr(_wrap, "_dispatchers", Finalizing())
     in_time(create_a_class)
+
+
+def test_a_finalizer_may_change_a_class_while_one_is_created_or_described() -> None:
+    class Service(SessionAwareService):
+        @functools.singledispatchmethod
+        def dispatched(self, x: object, *, session: Session = NEW_SESSION) -> None: ...
+
+    module: Any = ModuleType("shop")
+    exec("from session_aware import SessionAwareService\nclass Shop(SessionAwareService): ...", vars(module))  # noqa: S102
+    for number in range(100):
+        setattr(Service, f"attribute_{number}", number)
+        setattr(module, f"attribute_{number}", number)
+    names = [f"_{number}" for number in range(10)]
+    turns = itertools.count()
+
+    def finalize(_phase: str, _info: object) -> None:
+        turn = next(turns)
+        for changed in (Service, module):
+            if turn % 20 < 10:
+                setattr(changed, names[turn % 10], 1)
+            else:
+                delattr(changed, names[turn % 10])
+
+    before = gc.get_threshold()
+    pairs = [(number, number) for number in range(5_000)]  # without these, new pairs come from a free list
+    gc.callbacks.append(finalize)
+    gc.set_threshold(1)  # a collection at nearly every allocation, which Python 3.11 does on the spot
+    try:
+        for _ in range(20):
+            below: Any = type("Below", (Service,), {}, propagation=Propagation.NESTED)
+            assert [one.name for one in describe(below).callables] == ["Below.dispatched"]
+            assert copy.deepcopy(below().dispatched).__name__ == "dispatched"
+            describe(module)
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.remove(finalize)
+    assert next(turns) > len(names) < len(pairs)
 
 
 def test_callbacks_run_once_in_the_thread_that_commits_and_never_after_a_rollback() -> None:
