@@ -131,7 +131,8 @@ class _HandedOn:
     def __call__(self, wanted: Any, /) -> dict[str, Any]:  # noqa: ANN401 - a Format of 3.14, or its number
         if sys.version_info >= (3, 14) and wanted != annotationlib.Format.VALUE:
             if wanted == annotationlib.Format.VALUE_WITH_FAKE_GLOBALS:
-                raise NotImplementedError  # which tells annotationlib that this is no code of Python's own (PEP 649)
+                msg = "this is no code of Python's own, in which the names could be exchanged"
+                raise NotImplementedError(msg)  # as PEP 649 wants it
             return annotationlib.get_annotations(self.function, format=wanted)
         return self.function.__annotations__
 
@@ -148,6 +149,10 @@ def _inert(evaluator: Any) -> Any:  # noqa: ANN401 - any callable
         return evaluator
     cells = tuple(CellType() for _ in evaluator.__code__.co_freevars)
     return FunctionType(evaluator.__code__, {"__builtins__": {}}, evaluator.__name__, evaluator.__defaults__, cells or None)
+
+
+_MISSING: Final = object()
+"""In one look: another thread, or a finalizer, may delete a name between two."""
 
 
 class _NothingSaid(Exception):  # noqa: N818 - not an error
@@ -177,8 +182,8 @@ class _Scope(NamedTuple):
     def name(self, name: str) -> object:
         """Look a name up, and import what it stands for if that may be."""
         for names in self.names:
-            if name in names:
-                return self._seen(names[name])
+            if (value := names.get(name, _MISSING)) is not _MISSING:
+                return self._seen(value)
         raise _NothingSaid
 
     def attribute(self, owner: object, name: str) -> object:
@@ -187,8 +192,8 @@ class _Scope(NamedTuple):
             return getattr(owner, name)
         classes = owner.__mro__ if isinstance(owner, type) else (owner,) if isinstance(owner, ModuleType) else ()
         for one in classes:
-            if name in vars(one):
-                return self._seen(vars(one)[name])
+            if (value := vars(one).get(name, _MISSING)) is not _MISSING:
+                return self._seen(value)
         raise _NothingSaid
 
     def _seen(self, value: Any) -> object:  # noqa: ANN401 - anything

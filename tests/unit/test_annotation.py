@@ -231,6 +231,21 @@ def test_annotations_that_are_handed_on_are_shared() -> None:
     for wanted in (annotationlib.Format.STRING, annotationlib.Format.FORWARDREF, annotationlib.Format.VALUE):
         assert annotationlib.get_annotations(made, format=wanted) == annotationlib.get_annotations(function, format=wanted)
     assert made.__annotations__ is function.__annotations__
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(NotImplementedError, match="this is no code of Python's own, in which the names could be exchanged"):
         cast("Any", made).__annotate__(annotationlib.Format.VALUE_WITH_FAKE_GLOBALS)
     assert named(made) == [Session]
+
+
+class Vanishing(dict[str, Any]):
+    """The names of a module from which somebody deletes each one that was found."""
+
+    def __contains__(self, name: object) -> bool:
+        found = super().__contains__(name)
+        self.pop(cast("str", name), None)
+        return found
+
+
+@pytest.mark.parametrize("may_import", [False, True])
+def test_a_name_is_looked_up_in_one_step(may_import: bool) -> None:
+    function: Any = declared("Session", Vanishing(module()))
+    assert _annotation.classes_named("Session", function, may_import=may_import) == [Session]
