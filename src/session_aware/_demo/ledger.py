@@ -91,7 +91,10 @@ class Ledger(SessionAwareService):
             accounts=session.scalars(select(func.count()).select_from(Account)).one(),
             transfers=session.scalars(select(func.count()).select_from(Transfer)).one(),
             lent=-session.scalars(bank).one(),
+            # The sum of integers is a Decimal on PostgreSQL and MariaDB, which SQLAlchemy's types do not say.
+            # pyrefly: ignore[unnecessary-type-conversion]
             balances=int(session.scalars(select(func.coalesce(func.sum(Account.balance), 0))).one()),
+            # pyrefly: ignore[unnecessary-type-conversion]
             entries=int(session.scalars(select(booked)).one()),
             mismatches=session.scalars(select(func.count()).select_from(mismatched.subquery())).one(),
         )
