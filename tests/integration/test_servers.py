@@ -285,6 +285,34 @@ def test_a_proxy_cuts_refuses_accepts_and_leaves_no_thread() -> None:
     assert set(threading.enumerate()) == before
 
 
+@pytest.mark.parametrize("verdict", [Verdict.HANG, Verdict.HANG_ON_ANSWER])
+def test_a_proxy_that_resumes_while_it_judges_does_not_hang_afterwards(verdict: Verdict) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as target, TcpProxy(target.getsockname()[1]) as proxy:
+
+        def resume(_data: bytes) -> Verdict:
+            proxy.resume()
+            return verdict
+
+        proxy.on_client = resume
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as client, target.accept()[0] as served:
+            served.settimeout(10)
+            client.sendall(b"a question")
+            assert served.recv(99) == b"a question"
+            served.sendall(b"an answer")
+            assert client.recv(99) == b"an answer"
+
+
+def test_a_proxy_that_resumes_before_an_answer_lets_it_pass() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as target, TcpProxy(target.getsockname()[1]) as proxy:
+        proxy.on_client = lambda _: Verdict.HANG_ON_ANSWER
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as client, target.accept()[0] as served:
+            client.sendall(b"a question")
+            assert served.recv(99) == b"a question"
+            proxy.resume()
+            served.sendall(b"an answer")
+            assert client.recv(99) == b"an answer"
+
+
 @needs_mariadb
 def test_a_mariadb_recovers_from_a_kill_and_leaves_nothing() -> None:
     with MariaDB() as server:

@@ -52,6 +52,7 @@ class Link:
         self._reset = reset
         self._is_cut = False
         self._due: dict[socket.socket, Verdict] = {}  # On the next piece from a socket, before any hook is asked.
+        self._resumed = 0  # How often; a verdict of before says nothing of what came after it.
         self._lock = threading.Lock()
         self._directions = 2
 
@@ -62,13 +63,17 @@ class Link:
         is_half_closed = False
         try:
             while data := source.recv(65536):
-                verdict = self._due.pop(source, None) or judge(data)
+                with self._lock:
+                    resumed, due = self._resumed, self._due.pop(source, None)
+                verdict = due or judge(data)
                 if verdict is Verdict.CUT:
                     return
-                if verdict is Verdict.HANG:
-                    self._flowing.clear()
-                elif verdict in _ON_ANSWER:
-                    self._due[sink] = _ON_ANSWER[verdict]
+                with self._lock:
+                    answers = _ON_ANSWER.get(verdict)
+                    if verdict is Verdict.HANG and resumed == self._resumed:
+                        self._flowing.clear()
+                    elif answers is Verdict.CUT or (answers is Verdict.HANG and resumed == self._resumed):
+                        self._due[sink] = answers
                 if not self._flows():
                     return
                 if verdict is not Verdict.DROP:
@@ -85,8 +90,11 @@ class Link:
             self._end_direction()
 
     def resume(self) -> None:
-        """Forward what is held, and go on."""
-        self._flowing.set()
+        """Forward what is held, and go on; nothing hangs any more that was to hang by now."""
+        with self._lock:
+            self._resumed += 1
+            self._due = {end: verdict for end, verdict in self._due.items() if verdict is not Verdict.HANG}
+            self._flowing.set()
 
     def cut(self, *, gently: bool = True) -> None:
         """End the connection on both sides; both threads end soon after.
