@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -82,9 +83,10 @@ def listening(pid: int) -> set[str]:
     """Give the hexadecimal addresses a process listens on."""
     sockets = set()
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        target = str(descriptor.readlink())
-        if target.startswith("socket:["):
-            sockets.add(target[8:-1])
+        with suppress(FileNotFoundError):  # The process goes on and closes what it had open a moment ago.
+            target = str(descriptor.readlink())
+            if target.startswith("socket:["):
+                sockets.add(target[8:-1])
     rows = [row.split() for name in ("tcp", "tcp6") for row in Path(f"/proc/net/{name}").read_text("ascii").splitlines()]
     return {row[1].split(":")[0] for row in rows if row[3] == "0A" and row[9] in sockets}
 
