@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from session_aware import _show as show
 from session_aware._demo import command as demo
-from session_aware._migrate import command as migrate
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -34,7 +33,7 @@ class Command(Protocol):
         ...
 
 
-COMMANDS: Final[Mapping[str, Command]] = {"demo": demo, "migrate": migrate, "show": show}
+COMMANDS: Final[Mapping[str, Command]] = {"demo": demo, "show": show}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
