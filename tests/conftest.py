@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import create_engine, delete
 
-from session_aware import _configuration, _factory, _hooks, _marker, _policy
+from session_aware import _configuration, _factory, _hooks, _nesting, _policy
 from tests.databases import AsyncDatabase, Databases, SyncDatabase, sqlite_engine
 from tests.ledger import Base
 from tests.servers.galera import Galera
@@ -149,7 +149,9 @@ def _nothing_left() -> Iterator[None]:
     """Take back what the test configured; an override that outlives its block is a defect."""
     yield
     _configuration.settings = _policy.NO_SETTINGS
-    _marker.CURRENT.set(None)  # a block that ends in another thread leaves its marker, over by then, in this one's context
+    if _nesting._blocks:
+        gc.collect()
+    assert _nesting._blocks == {}, "a block is noted for ever"
     assert _factory._overrides == {}
     if _hooks._kept:
         gc.collect()  # a stream that was dropped

@@ -1,4 +1,4 @@
-"""Carry a plan out with an ``AsyncSession``: the twin of ``_sync``, imported at the first async use.
+"""The asynchronous half of a unit, and the runners of what is awaited; imported at the first async use.
 
 Begin needs no I/O as a rule and then no hop; commit and close share one hop into the greenlet. Whatever ends a unit runs in
 a task of its own, shielded: a cancellation waits for it, and is raised afterwards.
@@ -7,48 +7,56 @@ a task of its own, shielded: a cancellation waits for it, and is raised afterwar
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.util import await_only
 
-from session_aware._marker import CURRENT
-from session_aware._plan import OPEN
-from session_aware._request import refuse_other_result, refuse_other_session
+from session_aware._request import refuse_other_result
 from session_aware._shield import shielded
 from session_aware._signature import Kind
 from session_aware.exceptions import CommitOutcomeUnknown
 
 if TYPE_CHECKING:
-    from session_aware._marker import Marker, NoMarker
-    from session_aware._request import Handle, Request, Unit
+    from session_aware._owned import Owned
+    from session_aware._request import Handle
+    from session_aware._unit import Unit
 
-__all__ = ["DRIVERS", "RETRYING", "enter", "leave"]
+__all__ = ["RETRYING", "RUNNERS", "enter", "leave"]
 
 
-def acquire(request: Request, source: Any) -> AsyncSession:  # noqa: ANN401 - told apart here
-    """Return the given session, or a new one from the factory."""
-    session: object = source() if request.plan is OPEN or isinstance(source, async_scoped_session) else source
-    if not isinstance(session, AsyncSession):
-        refuse_other_session(request, session, "AsyncSession")
+async def enter(unit: Unit) -> Any:  # noqa: ANN401 - an AsyncSession
+    """Open and begin; in the greenlet only if that takes I/O."""
+    try:
+        session = unit.entered = unit.acquire(AsyncSession, async_scoped_session)
+        if unit.needs_io_to_begin(session.sync_session):
+            await session.run_sync(unit.begin, _handle(session))
+        else:
+            unit.begin(session.sync_session, _handle(session))
+    except BaseException as error:
+        await _abort(unit, error)
+        raise
     return session
 
 
-async def begin(unit: Unit, session: AsyncSession) -> None:
-    """Begin the unit; in the greenlet only if that takes I/O."""
-    if unit.needs_io_to_begin(session.sync_session):
-        await session.run_sync(unit.begin, _handle(session))
-    else:
-        unit.begin(session.sync_session, _handle(session))
+async def leave(unit: Unit, error: BaseException | None) -> None:
+    """Commit, or roll back after ``error``, and close."""
+    if error is not None:
+        await _abort(unit, error)
+        return
+    try:
+        await _end(unit)
+    except BaseException as failure:
+        await _abort(unit, failure)
+        raise
 
 
-async def end(unit: Unit, session: AsyncSession, result: object) -> None:
+async def _end(unit: Unit) -> None:
     """End the unit in one shielded hop and tell of it. A cancellation must not hide that its outcome is unknown."""
     try:
-        await shielded(session.run_sync(lambda _: unit.end(result)), kept=CURRENT)
+        await shielded(unit.entered.run_sync(lambda _: unit.end()))
     except asyncio.CancelledError as cancelled:
         if (unknown := unit.doubt(cancelled)) is not None:
             raise unknown from cancelled
@@ -56,13 +64,13 @@ async def end(unit: Unit, session: AsyncSession, result: object) -> None:
     unit.report(None)
 
 
-async def abort(unit: Unit, session: AsyncSession | None, error: BaseException) -> None:
+async def _abort(unit: Unit, error: BaseException) -> None:
     """Clean the unit up in one shielded hop."""
-    if session is None:  # there is nothing to clean up, only to report
+    if unit.entered is None:  # there is nothing to clean up, only to report
         unit.abort(error)
         return
     try:
-        await shielded(session.run_sync(lambda _: unit.abort(error)), kept=CURRENT)
+        await shielded(unit.entered.run_sync(lambda _: unit.abort(error)))
     except asyncio.CancelledError:
         if not isinstance(error, asyncio.CancelledError | CommitOutcomeUnknown):
             raise
@@ -100,150 +108,70 @@ def _handle(session: AsyncSession) -> Handle:
     return _Awaited(session)
 
 
-async def enter(unit: Unit, request: Request, source: object) -> AsyncSession:
-    """Begin a block: what ``auto_session_ctx`` does on entry."""
-    session = None
-    try:
-        session = acquire(request, source)
-        await begin(unit, session)
-    except BaseException as error:
-        await abort(unit, session, error)
-        raise
-    unit.marker.__enter__()
-    return session
-
-
-async def leave(unit: Unit, session: AsyncSession, error: BaseException | None) -> None:
-    """End a block, with the exception that left it if there is one."""
-    unit.marker.__exit__()
-    if error is not None:
-        await abort(unit, session, error)
-        return
-    try:
-        await end(unit, session, None)
-    except BaseException as failure:
-        await abort(unit, session, failure)
-        raise
-
-
-async def call(
-    request: Request, source: object, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
-) -> object:
+async def coroutine(unit: Unit, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]) -> object:
     """Run a coroutine function as one unit."""
-    unit = request.new_unit(request, source)
-    session = None
-    try:
-        session = acquire(request, source)
-        await begin(unit, session)
-        with unit.marker:
-            kwargs["session"] = session  # made for this call by wrapt, so nobody else has it
-            awaitable = function(*args, **kwargs)
-            if not isinstance(awaitable, Awaitable):
-                refuse_other_result(awaitable, "an async def", request.name)
-            result: object = await awaitable
-        await end(unit, session, result)
-    except BaseException as error:
-        await abort(unit, session, error)
-        raise
-    return result
+    async with unit as kwargs["session"]:  # made for this call by wrapt, so nobody else has it
+        awaitable = function(*args, **kwargs)
+        if not isinstance(awaitable, Awaitable):
+            refuse_other_result(awaitable, "an async def", unit.name)
+        unit.result = result = await awaitable
+        return result
 
 
-async def call_again(
-    request: Request, source: object, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
-) -> object:
-    """Run a coroutine function as one unit, in several attempts if need be."""
+async def again(unit: Owned, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+    """Run a coroutine function, in several attempts if need be, each of which is one unit."""
     from session_aware._retry import Attempts  # noqa: PLC0415 - needs tenacity, which is an extra
 
-    attempts = Attempts(request)
-    try:
-        result: object = await attempts.asynchronous()(call, attempts.request, source, function, args, kwargs)
-    except BaseException as error:
-        attempts.failed(error)
-        raise
-    attempts.succeeded()
-    return result
+    async def attempt() -> object:
+        return await coroutine(attempts.begin(), function, args, kwargs)
+
+    with Attempts(unit) as attempts:
+        return await attempts.asynchronous()(attempt)
 
 
-async def generate(
-    request: Request, source: object, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+async def stream(
+    unit: Unit, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> AsyncGenerator[object, object]:
-    """Run an async generator as one unit, from its first item to its end; between items nothing of it is current."""
-    unit = request.new_unit(request, source)
-    session = None
-    try:
-        session = acquire(request, source)
-        await begin(unit, session)
+    """Run an async generator as one unit, from its first item to its end."""
+    async with unit as session:
         items = function(*args, **{**kwargs, "session": session})
         if not isinstance(items, AsyncGenerator):
-            refuse_other_result(items, "an async generator", request.name)
+            refuse_other_result(items, "an async generator", unit.name)
         step = items.__anext__()
         while True:
-            with unit.marker:
-                try:
-                    item = await step
-                except StopAsyncIteration:
-                    break
+            try:
+                item = await step
+            except StopAsyncIteration:
+                return
             try:
                 sent = yield item
             except GeneratorExit:
-                with unit.marker:
-                    await items.aclose()
+                await items.aclose()
                 raise
             except BaseException as error:  # noqa: BLE001 - the body decides what becomes of it
                 step = items.athrow(error)
             else:
                 step = items.asend(sent)
-        await end(unit, session, None)
-    except BaseException as error:
-        await abort(unit, session, error)
-        raise
 
 
-@contextlib.asynccontextmanager
-async def hold(
-    request: Request, source: object, function: Callable[..., object], args: tuple[object, ...], kwargs: dict[str, object]
+@asynccontextmanager
+async def scope(
+    unit: Unit, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> AsyncGenerator[object]:
     """Run an async context manager as one unit: the session stays open for the ``async with`` block."""
-    unit = request.new_unit(request, source)
-    session = None
-    try:
-        session = acquire(request, source)
-        await begin(unit, session)
-        with unit.marker:
-            manager = function(*args, **{**kwargs, "session": session})
+    async with unit as session:
+        manager = function(*args, **{**kwargs, "session": session})
         if not isinstance(manager, AbstractAsyncContextManager):
-            refuse_other_result(manager, "an async context manager", request.name)
-        async with _Ends(manager, unit.marker) as value:
+            refuse_other_result(manager, "an async context manager", unit.name)
+        async with manager as value:
             yield value
-        await end(unit, session, None)
-    except BaseException as error:
-        await abort(unit, session, error)
-        raise
 
 
-class _Ends:
-    """An async context manager whose both ends run under the unit's marker; the block between them is the caller's."""
-
-    __slots__ = ("_manager", "_marker")
-
-    def __init__(self, manager: AbstractAsyncContextManager[object, bool | None], marker: Marker | NoMarker) -> None:
-        self._manager = manager
-        self._marker = marker
-
-    async def __aenter__(self) -> object:
-        with self._marker:
-            return await self._manager.__aenter__()
-
-    async def __aexit__(self, *error: Any) -> bool | None:  # noqa: ANN401, PYI036 - the triple of the protocol
-        with self._marker:
-            return await self._manager.__aexit__(*error)
-
-
-DRIVERS: Final[dict[Kind, Callable[..., object]]] = {
-    Kind.COROUTINE: call,
-    Kind.ASYNC_GENERATOR: generate,
-    Kind.ASYNC_CONTEXT: hold,
+RUNNERS: Final[dict[Kind, Callable[..., object]]] = {
+    Kind.COROUTINE: coroutine,
+    Kind.ASYNC_GENERATOR: stream,
+    Kind.ASYNC_CONTEXT: scope,
 }
 
-RETRYING: Final[dict[Kind, Callable[..., object]]] = {**DRIVERS, Kind.COROUTINE: call_again}
-"""The drivers where the policy has a ``Retry``."""
+RETRYING: Final[dict[Kind, Callable[..., object]]] = {**RUNNERS, Kind.COROUTINE: again}
+"""The runners where the policy has a ``Retry``."""

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
-from session_aware import _configuration, _factory, _sync
-from session_aware._plan import Plan, plan
+from session_aware import _configuration, _factory
+from session_aware._nesting import hide, show
+from session_aware._plan import JOIN, OPEN, plan
 from session_aware._policy import SessionPolicy, merge
-from session_aware._request import Request, refuse_other_session
+from session_aware._request import Asked, Request, refuse_other_session
 from session_aware._sentinel import is_given
 from session_aware._signature import session_classes
-from session_aware._unit import UNITS
+from session_aware._units import UNITS
 from session_aware.exceptions import SessionAwareError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
+    from types import CodeType, FrameType, TracebackType
+    from weakref import ref
 
     from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
     from sqlalchemy.orm import Session, scoped_session
 
     from session_aware._policy import AsyncSessionFactory, Propagation, SessionFactory
-    from session_aware._request import Unit
+    from session_aware._unit import Unit
 
 __all__ = ["auto_session_ctx"]
 
@@ -169,79 +170,113 @@ def auto_session_ctx(
             "Write '@auto_session_func' above it, or 'with auto_session_ctx(...) as session:' inside it."
         )
         raise SessionAwareError(msg)
-    name = f"auto_session_ctx in {sys._getframe(1).f_code.co_qualname.rpartition('<locals>.')[2]}"  # noqa: SLF001 - as warnings does
+    code = sys._getframe(1).f_code  # noqa: SLF001 - as warnings does
     for keyword, factory in factories.items():
-        _factory.check_factory(factory, keyword, name)
+        _factory.check_factory(factory, keyword, _name(code))
     policy = SessionPolicy(
         propagation=propagation, read_only=read_only, isolation_level=isolation_level, resolve_commit=resolve_commit
     )
-    return _SessionBlock(session, name, policy, factories, is_commit=is_commit)
+    return _Block(session, code, policy, factories, is_commit=is_commit)
 
 
 auto_session_ctx.__module__ = "session_aware"
 
 
-class _SessionBlock:
-    """Both kinds of block in one object: which it is shows when it is entered."""
+class _Block:
+    """A unit for either ``with`` or ``async with``: which of the two shows when it is entered, so it is decided then.
 
-    __slots__ = ("_factories", "_given", "_is_commit", "_is_open", "_name", "_policy", "_session", "_unit")
+    Attributes:
+        session: What it yields, while it is open.
+        frame: See ``_nesting.Block``.
+        outer: Likewise.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_code",
+        "_factories",
+        "_given",
+        "_is_commit",
+        "_policy",
+        "_unit",
+        "frame",
+        "outer",
+        "session",
+    )
 
     def __init__(
-        self, given: object, name: str, policy: SessionPolicy, factories: Mapping[str, object], *, is_commit: bool
+        self, given: object, code: CodeType, policy: SessionPolicy, factories: Mapping[str, object], *, is_commit: bool
     ) -> None:
         self._given = given if is_given(given) else None
-        self._name = name
+        self._code = code
         self._policy = policy
         self._factories = factories
         self._is_commit = is_commit
-        self._is_open = False
-        self._session: Any = None
         self._unit: Unit | None = None  # a block that joins has none: there is nothing to do
+        self.session: Any = None
+        self.frame: FrameType | None = None
+        self.outer: ref[Any] | None = None
 
-    def _decided(self, *, is_async: bool) -> tuple[Request, object]:
-        """Return what is to be done, and the source of the session: the given one, or the factory."""
-        if self._is_open:
-            msg = f"{self._name}: it is open already. Write another 'auto_session_ctx(...)' for a block inside the block."
+    @property
+    def name(self) -> str:
+        """Say where it is."""
+        return _name(self._code)
+
+    def _decide(self, *, is_async: bool) -> Unit | None:
+        """Return the unit that this block is, or None if it has nothing to do."""
+        if self.frame is not None:
+            msg = f"{self.name}: it is open already. Write another 'auto_session_ctx(...)' for a block inside the block."
             raise SessionAwareError(msg)
         configured = _configuration.settings  # once: policy and factories of one configure()
         policy = merge(self._policy, configured.policy)
-        chosen = plan(policy, is_given=self._given is not None, name=self._name)
+        chosen = plan(policy, is_given=self._given is not None, name=self.name)
         read_only = policy.read_only is True
+        request = Request(chosen, self.name, policy, commits=self._is_commit and not read_only, asked=Asked.AS_A_BLOCK)
         source = self._given
-        if chosen is Plan.OPEN:
+        if chosen is OPEN:
             own, of_all = self._factories, configured.factories
-            source = _factory.find(own, of_all, None, is_async=is_async, read_only=read_only, name=self._name)
-        request = Request(chosen, UNITS[chosen], self._name, policy, commits=self._is_commit and not read_only)
+            source = _factory.find(own, of_all, None, is_async=is_async, read_only=read_only, name=self.name)
         if isinstance(source, session_classes(is_async=not is_async)):
             refuse_other_session(request, source, "AsyncSession" if is_async else "Session")
-        return request, source
-
-    def _opened(self, unit: Unit | None, session: object) -> object:
-        self._is_open = True
-        self._unit = unit
-        self._session = session
-        return session if self._given is None else self._given  # as it is: a scoped_session, a stand-in of a test
-
-    def _closing(self) -> tuple[Unit | None, Any]:
-        if not self._is_open:
-            msg = f"{self._name}: it was left without having been entered."
-            raise SessionAwareError(msg)
-        unit, session = self._unit, self._session
-        self._is_open = False
-        self._unit = self._session = None
-        return unit, session
+        return None if chosen is JOIN else UNITS[chosen](request, source)
 
     def __enter__(self) -> object:
-        request, source = self._decided(is_async=False)
-        if request.plan is Plan.JOIN:
-            return self._opened(None, source)
-        unit = request.new_unit(request, source)
-        return self._opened(unit, _sync.enter(unit, request, source))
+        self._unit = self._decide(is_async=False)
+        show(self)
+        try:
+            session = None if self._unit is None else self._unit.__enter__()
+        except BaseException:
+            self._leave()
+            raise
+        self.session = session if self._given is None else self._given  # as it is: a scoped_session, a stand-in of a test
+        return self.session
 
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        unit, _ = self._closing()
-        if unit is not None:
-            _sync.leave(unit, error)
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if (unit := self._leave()) is not None:
+            unit.__exit__(kind, error, traceback)
+
+    async def __aenter__(self) -> object:
+        self._unit = self._decide(is_async=True)
+        show(self)  # before another task gets its turn
+        try:
+            session = None if self._unit is None else await self._unit.__aenter__()
+        except BaseException:
+            self._leave()
+            raise
+        self.session = session if self._given is None else self._given
+        return self.session
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if (unit := self._leave()) is not None:
+            await unit.__aexit__(kind, error, traceback)
+
+    def _leave(self) -> Unit | None:
+        if self.frame is None:
+            msg = f"{self.name}: it was left without having been entered."
+            raise SessionAwareError(msg)
+        hide(self)
+        unit, self._unit, self.session = self._unit, None, None
+        return unit
 
     def __call__(self, *_: object, **__: object) -> None:
         """Refuse to be a decorator.
@@ -250,28 +285,11 @@ class _SessionBlock:
             SessionAwareError: Always.
         """
         msg = (
-            f"{self._name}: it is a block, not a decorator. Write '@auto_session_func(...)' above a function that declares "
+            f"{self.name}: it is a block, not a decorator. Write '@auto_session_func(...)' above a function that declares "
             "'*, session: Session = NEW_SESSION', or 'with auto_session_ctx(...) as session:' inside it."
         )
         raise SessionAwareError(msg)
 
-    async def __aenter__(self) -> object:
-        request, source = self._decided(is_async=True)
-        if request.plan is Plan.JOIN:
-            return self._opened(None, source)
-        unit = request.new_unit(request, source)
-        self._is_open = True  # before another task gets its turn
-        try:
-            return self._opened(unit, await _asynchronous().enter(unit, request, source))
-        except BaseException:
-            self._is_open = False
-            raise
 
-    async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        unit, session = self._closing()
-        if unit is not None:
-            await _asynchronous().leave(unit, session, error)
-
-
-def _asynchronous() -> Any:  # noqa: ANN401 - a module
-    return import_module("session_aware._async")  # needs greenlet, which is an extra
+def _name(code: CodeType) -> str:
+    return f"auto_session_ctx in {code.co_qualname.rpartition('<locals>.')[2]}"

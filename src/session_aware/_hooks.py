@@ -21,7 +21,7 @@ from sqlalchemy.sql.elements import ReleaseSavepointClause
 
 from session_aware import _faults
 from session_aware._listen import listen, savepoint_around, unlisten
-from session_aware._marker import warn
+from session_aware._nesting import OWNER_KEY, warn
 from session_aware.exceptions import EndedSessionWarning, PolicyConflictError, SessionOwnershipError
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENDED_KEY",
-    "INFO_KEY",
     "Begun",
     "FailedStatement",
     "Owner",
@@ -44,9 +43,6 @@ __all__ = [
     "warn_of_use_after_commit",
     "watch",
 ]
-
-INFO_KEY: Final = "session_aware"
-"""Where ``session.info`` holds the unit that owns the session, for users' own SQLAlchemy events."""
 
 ENDED_KEY: Final = "session_aware.ended"
 """Where it holds the name of the last unit that owned it, once that is over."""
@@ -102,8 +98,8 @@ _kept: Final[dict[int, list[PoolProxiedConnection]]] = {}
 def watch(connection: Connection, owner: Owner) -> None:
     """Tell ``owner`` of the statement errors on its session's connection; remember the transaction that runs there."""
     own = connection.__dict__
-    owner.begun[connection] = connection.get_transaction(), own.get(INFO_KEY)
-    own[INFO_KEY] = owner
+    owner.begun[connection] = connection.get_transaction(), own.get(OWNER_KEY)
+    own[OWNER_KEY] = owner
     if owner.is_suspended:
         _kept.setdefault(id(owner), []).append(connection.connection)
 
@@ -113,22 +109,22 @@ def unwatch(owner: Owner) -> None:
     for connection, (_, before) in owner.begun.items():
         own = connection.__dict__
         if before is not None and not before.is_ending:
-            own[INFO_KEY] = before
-        elif own.get(INFO_KEY) is owner:
-            del own[INFO_KEY]
+            own[OWNER_KEY] = before
+        elif own.get(OWNER_KEY) is owner:
+            del own[OWNER_KEY]
     owner.begun.clear()
     if owner.is_suspended:
         _kept.pop(id(owner), None)
 
 
 def _watcher(connection: Connection) -> Owner | None:
-    return vars(connection).get(INFO_KEY)
+    return vars(connection).get(OWNER_KEY)
 
 
 @event.listens_for(Session, "after_begin")
 def _remember_connection(session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
     info = session.info
-    owner: Owner | None = info.get(INFO_KEY)
+    owner: Owner | None = info.get(OWNER_KEY)
     if owner is not None:
         if owner.outcome != "committed":
             owner.take(connection)
@@ -215,7 +211,7 @@ def _code(error: BaseException) -> object:
 
 @event.listens_for(Session, "after_soft_rollback")
 def _forget_healed(session: Session, ended: SessionTransaction) -> None:
-    owner: Owner | None = session.info.get(INFO_KEY)
+    owner: Owner | None = session.info.get(OWNER_KEY)
     if owner is None or not owner.failed:
         return
     if (savepoint := savepoint_around(ended)) is not None:
@@ -234,7 +230,7 @@ def _forget(owner: Owner, savepoint: SessionTransaction | NestedTransaction) -> 
 
 @event.listens_for(Session, "before_commit")
 def _refuse_commit(session: Session) -> None:
-    owner: Owner | None = session.info.get(INFO_KEY)
+    owner: Owner | None = session.info.get(OWNER_KEY)
     if owner is None or owner.is_ending or session.in_nested_transaction():
         return
     msg = (
@@ -249,14 +245,14 @@ def _refuse_commit(session: Session) -> None:
 @event.listens_for(Session, "after_commit", insert=True)
 def _notice_commit(session: Session) -> None:
     # Before the users' own listeners: what they raise is no failure of the COMMIT.
-    owner: Owner | None = session.info.get(INFO_KEY)
+    owner: Owner | None = session.info.get(OWNER_KEY)
     if owner is not None and owner.is_ending and not session.in_nested_transaction():
         owner.outcome = "committed"
 
 
 @event.listens_for(Session, "detached_to_persistent")
 def _note_attached(session: Session, instance: Any) -> None:  # noqa: ANN401 - of any mapped class
-    owner: Owner | None = session.info.get(INFO_KEY)
+    owner: Owner | None = session.info.get(OWNER_KEY)
     if owner is None or owner.attached is not None:
         return
     state = inspect(instance)
@@ -270,7 +266,7 @@ def refuse_flushes(session: Session) -> None:
 
 
 def _refuse_flush(session: Session, _context: UOWTransaction, _instances: object) -> None:
-    owner: Owner | None = session.info.get(INFO_KEY)
+    owner: Owner | None = session.info.get(OWNER_KEY)
     if owner is None or not owner.is_read_only:
         return
     changed = [*session.new, *session.deleted, *(one for one in session.dirty if session.is_modified(one))]

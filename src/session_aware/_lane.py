@@ -45,7 +45,7 @@ from types import CellType, CodeType, FunctionType
 from typing import Any, Final, NamedTuple, TypeGuard
 
 from session_aware._annotation import hand_on
-from session_aware._marker import LANE_VARIABLE
+from session_aware._nesting import LANE_VARIABLE
 from session_aware._sentinel import NEW, is_given
 from session_aware._signature import is_context_helper, layers
 

@@ -1,7 +1,6 @@
 """The unit that owns its session: begin, commit or roll back, close.
 
-The synchronous thinking of both drivers: ``_sync`` calls it directly, ``_async`` inside one greenlet hop, so neither
-repeats the other. A unit never outlives its call and is used by one thread or task at a time.
+It is written synchronously: ``async with`` runs it in the greenlet of its session, see ``_async``.
 """
 
 from __future__ import annotations
@@ -14,9 +13,10 @@ from sqlalchemy.orm import Session
 
 from session_aware import _database, _driver, _faults, _hooks, _observe, _outcome, _ownership
 from session_aware._listen import listen, put_back
-from session_aware._marker import Marker
+from session_aware._nesting import OWNER_KEY, look
 from session_aware._policy import NO_POLICY, Propagation
 from session_aware._request import is_deferred, is_unread, refuse_deferred, refuse_rows
+from session_aware._unit import Unit
 from session_aware.exceptions import CommitOutcomeUnknown
 
 if TYPE_CHECKING:
@@ -35,11 +35,10 @@ _INVALIDATED: Final = "; its connection was invalidated"
 _AND_UNDONE: Final = ", and the database rolls back what it had begun"
 
 
-class Owned:
+class Owned(Unit):
     """A unit that owns its session: begin, commit or roll back, close.
 
     Attributes:
-        name: Qualified name of the callable.
         session: The (synchronous) session, from ``begin`` on.
         is_ending: Whether the library itself commits now, or the unit is over.
         outcome: What is known of the unit.
@@ -61,7 +60,6 @@ class Owned:
         "_is_released",
         "_listening",
         "_preparation",
-        "_request",
         "_started",
         "_transaction",
         "_watches_commit",
@@ -70,8 +68,6 @@ class Owned:
         "failed",
         "is_ending",
         "is_over",
-        "marker",
-        "name",
         "outcome",
         "refused",
         "session",
@@ -81,10 +77,8 @@ class Owned:
     _handle: Handle
     _transaction: SessionTransaction
 
-    def __init__(self, request: Request, factory: object) -> None:
-        self.name = name = request.name
-        self.marker = Marker(name, factory, request.policy.propagation is _REQUIRES_NEW)
-        self._request = request
+    def __init__(self, request: Request, factory: Callable[[], object]) -> None:
+        super().__init__(request, factory)
         self.is_ending = False
         self.outcome: _observe.Outcome = "rolled back"  # until COMMIT is sent
         self.begun: _hooks.Begun = {}
@@ -107,12 +101,12 @@ class Owned:
     @property
     def is_read_only(self) -> bool:
         """Say whether a flush of changes is refused."""
-        return self._request.policy.read_only is True
+        return self.request.policy.read_only is True
 
     @property
     def is_suspended(self) -> bool:
         """Say whether the garbage collector may find it in the middle of its work."""
-        return self._request.is_suspended
+        return self.request.is_suspended
 
     @property
     def is_committed(self) -> bool:
@@ -126,13 +120,15 @@ class Owned:
     def begin(self, session: Session, handle: Handle) -> None:
         """Take the new session over and begin, unless the factory already has."""
         info = session.info
-        if (other := info.get(_hooks.INFO_KEY)) is not None:
+        if (other := info.get(OWNER_KEY)) is not None:
             _ownership.refuse_shared(self.name, other.name)
         self.session = session
         self._handle = handle
         self.is_over = False
-        info[_hooks.INFO_KEY] = self
+        info[OWNER_KEY] = self
         info.pop(_hooks.ENDED_KEY, None)
+        if self.request.policy.propagation is not _REQUIRES_NEW:
+            look(self, session)
         # It is closed right after the commit: expiry could only turn what the body returns into DetachedInstanceError.
         session.expire_on_commit = False
         if (bind := session.bind) is None or _driver.may_be_silent(bind.dialect):
@@ -145,7 +141,7 @@ class Owned:
         transaction = session.get_transaction()
         is_joined = transaction is None and _database.check_bound_connection(session, self.name)
         self._transaction = session.begin() if transaction is None else transaction
-        policy = self._request.policy
+        policy = self.request.policy
         if policy is not NO_POLICY and _database.needs_preparing(policy):
             if self.is_read_only:
                 _hooks.refuse_flushes(session)
@@ -199,7 +195,7 @@ class Owned:
         self._is_handed_out = True
         return self._hand_out_by(*args, **kwargs)
 
-    def end(self, result: object) -> None:
+    def end(self) -> None:
         """Commit, or roll a dry run and a read-only unit back with its objects kept readable; then close.
 
         Raises:
@@ -208,10 +204,10 @@ class Owned:
             PoisonedTransactionError: The body swallowed a statement error, also one of the driver's own connection.
             CommitOutcomeUnknown: No answer to COMMIT tells whether it was applied.
         """
-        if is_deferred(result):
-            refuse_deferred(result, self.name)
-        if is_unread(result, self.session, self.begun):
-            refuse_rows(result, self.name)
+        if is_deferred(self.result):
+            refuse_deferred(self.result, self.name)
+        if is_unread(self.result, self.session, self.begun):
+            refuse_rows(self.result, self.name)
         if self.session.get_transaction() is not self._transaction:
             _ownership.refuse_ended(self.name)
         if self.begun:
@@ -225,8 +221,8 @@ class Owned:
             self.session.flush()  # what fails here has certainly not been committed
             if self.begun and not self.is_read_only:
                 self._check()
-            if self._request.commits:
-                witness = _outcome.identify([*self.begun]) if self._request.policy.resolve_commit else None
+            if self.request.commits:
+                witness = _outcome.identify([*self.begun]) if self.request.policy.resolve_commit else None
                 self._commit()
             else:
                 self.session.expunge_all()  # a rollback expires what the session still holds
@@ -326,7 +322,7 @@ class Owned:
         return self._unknown(cause) if self.outcome == "unknown" else None
 
     def _unknown(self, cause: BaseException, *, databases: int = 1, is_asked: bool = False) -> CommitOutcomeUnknown:
-        is_resolving = self._request.policy.resolve_commit is True
+        is_resolving = self.request.policy.resolve_commit is True
         return _outcome.unknown(self.name, cause, databases=databases, is_resolving=is_resolving, is_asked=is_asked)
 
     def abort(self, error: BaseException) -> None:
@@ -360,9 +356,14 @@ class Owned:
 
     def report(self, error: BaseException | None) -> None:
         """Tell of the unit, once."""
-        if self._started is not None and not self._request.is_attempt:
+        if self._started is not None:
             started, self._started = self._started, None
             _observe.report(self.name, self.outcome, started, error)
+
+    def leave_report(self) -> float | None:
+        """Leave it to somebody else to tell of the unit, which began at the time that is returned."""
+        started, self._started = self._started, None
+        return started
 
     def _release(self) -> Exception | None:
         """Roll back what is not committed and close; where that fails invalidate **instead**, and return the failure.
@@ -370,7 +371,6 @@ class Owned:
         A close after a failed rollback leaves the connection checked out for ever (Source: FAULTS, Galera without quorum).
         """
         self.is_ending = self.is_over = self._is_released = True
-        self.marker.is_active = False
         try:
             self._put_back()
             if self.outcome != "committed":
@@ -389,7 +389,7 @@ class Owned:
                 raise
             return failure
         finally:
-            self.session.info.pop(_hooks.INFO_KEY, None)
+            self.session.info.pop(OWNER_KEY, None)
             self.session.info[_hooks.ENDED_KEY] = self.name
             if self.begun:
                 _hooks.unwatch(self)

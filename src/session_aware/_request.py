@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
@@ -14,19 +15,17 @@ from session_aware._plan import Plan
 from session_aware.exceptions import SessionAwareError, SessionFactoryError, SessionParameterError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Container
 
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
-    from session_aware._marker import Marker, NoMarker
     from session_aware._policy import SessionPolicy
-    from session_aware.exceptions import CommitOutcomeUnknown
 
 __all__ = [
+    "Asked",
     "Handle",
     "Request",
-    "Unit",
     "is_deferred",
     "is_unread",
     "refuse_deferred",
@@ -42,6 +41,14 @@ _UNREAD: Final = frozenset({Result, FilterResult, Query})
 """Classes of what a body must not return unread. Not for ``isinstance``, which is slow for them."""
 
 
+class Asked(enum.Enum):
+    """How a unit was asked for, which says what to write where a session was forgotten."""
+
+    WITHOUT = "called without 'session='"
+    WITH_NONE = "called with None for 'session'"
+    AS_A_BLOCK = "entered without a session"
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Request:
     """One kind of call as it was decided: what the policies make of it. Calls share it, at the same time too.
@@ -50,12 +57,11 @@ class Request:
     """
 
     plan: Plan
-    new_unit: Callable[[Request, object], Unit]
     name: str
     policy: SessionPolicy
     commits: bool
+    asked: Asked = Asked.WITHOUT
     is_suspended: bool = False  # between its items, where the garbage collector may find it
-    is_attempt: bool = False  # one of several: whoever makes them reports the unit
 
 
 class Handle(Protocol):
@@ -65,19 +71,6 @@ class Handle(Protocol):
     def rollback(self) -> None: ...
     def close(self) -> None: ...
     def invalidate(self) -> None: ...
-
-
-class Unit(Protocol):
-    """What a driver knows of a unit, whatever its plan."""
-
-    @property
-    def marker(self) -> Marker | NoMarker: ...
-    def doubt(self, cause: BaseException, /) -> CommitOutcomeUnknown | None: ...
-    def needs_io_to_begin(self, session: Session, /) -> bool: ...
-    def begin(self, session: Session, handle: Handle, /) -> None: ...
-    def end(self, result: object, /) -> None: ...
-    def abort(self, error: BaseException, /) -> None: ...
-    def report(self, error: BaseException | None, /) -> None: ...
 
 
 def refuse_deferred(result: object, name: str) -> NoReturn:

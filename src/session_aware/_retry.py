@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import tenacity
 
 from session_aware import _observe
 from session_aware._owned import Owned
 from session_aware.exceptions import CommitOutcomeUnknown
-
-if TYPE_CHECKING:
-    from session_aware._request import Request
 
 __all__ = ["Attempts"]
 
@@ -24,21 +20,34 @@ class Attempts:
     What became of the call is what became of its last attempt, so that is asked and not the exception.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, first: Owned) -> None:
+        request = first.request
         assert request.policy.retry is not None  # noqa: S101 - the dispatcher asks for attempts only then
         self._name = request.name
         self._retry = request.policy.retry
         self._number = 0
         self._first = ""  # what the first attempt ended in, if there is a second one
         self._began = time.monotonic()
-        self._started = _observe.start()
-        self._attempt: Owned | None = None
-        self.request = dataclasses.replace(request, is_attempt=True, new_unit=self._new_attempt)
+        self._started = first.leave_report()
+        self._attempt = first
 
-    def _new_attempt(self, request: Request, factory: object) -> Owned:
-        self._attempt = None  # first: the next line may refuse
-        self._attempt = attempt = Owned(request, factory)
-        return attempt
+    def begin(self) -> Owned:
+        """Return the unit of the next attempt."""
+        if self._number > 1:
+            self._attempt = Owned(self._attempt.request, self._attempt.source)
+            self._attempt.leave_report()
+        return self._attempt
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is not None and self._number > 1:
+            seconds = time.monotonic() - self._began
+            note = f"session-aware: {self._name} gave up after {self._number} attempts in {seconds:.2f} s"
+            error.add_note(f"{note}; the first one ended in {self._first}.")
+        if self._started is not None:
+            _observe.report(self._name, self._attempt.outcome, self._started, error, attempts=self._number)
 
     def sync(self) -> tenacity.Retrying:
         """Return what calls a function until an attempt succeeds or the last one failed."""
@@ -63,11 +72,11 @@ class Attempts:
 
     def _is_worth_another(self, error: BaseException) -> bool:
         # Whatever Retry.on says: a unit that may be committed, and an order to stop, is never run again.
-        if not isinstance(error, Exception) or _is_unknown(error) or self._outcome() != "rolled back":
+        if not isinstance(error, Exception) or _is_unknown(error) or self._attempt.outcome != "rolled back":
             return False
         if not self._retry.on(error):
             return False
-        if self._attempt is not None and self._attempt.attached is not None:
+        if self._attempt.attached is not None:
             error.add_note(
                 f"session-aware: {self._name} was not tried again: the body had attached a detached object (of class "
                 f"{self._attempt.attached}), whose changes the rollback undid, so that another attempt would commit without "
@@ -78,25 +87,6 @@ class Attempts:
             self._first = type(error).__name__  # its text is the user's, and may fail
         _observe.logger.debug("%s: attempt %d failed with %s", self._name, self._number, type(error).__name__)
         return True
-
-    def _outcome(self) -> _observe.Outcome:
-        return "rolled back" if self._attempt is None else self._attempt.outcome
-
-    def succeeded(self) -> None:
-        """Report the unit."""
-        self._report(None)
-
-    def failed(self, error: BaseException) -> None:
-        """Report the unit, and tell on its last attempt's exception of the others."""
-        if self._number > 1:
-            seconds = time.monotonic() - self._began
-            note = f"session-aware: {self._name} gave up after {self._number} attempts in {seconds:.2f} s"
-            error.add_note(f"{note}; the first one ended in {self._first}.")
-        self._report(error)
-
-    def _report(self, error: BaseException | None) -> None:
-        if self._started is not None:
-            _observe.report(self._name, self._outcome(), self._started, error, attempts=self._number)
 
 
 def _is_unknown(error: BaseException) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
-    from contextvars import Context, ContextVar
+    from contextvars import Context
 
 __all__ = ["GRACE_SECONDS", "caller_of", "shielded"]
 
@@ -24,7 +24,7 @@ _callers: Final[dict[asyncio.Task[Any] | None, asyncio.Task[Any] | None]] = {}
 _MISSING: Final = object()
 
 
-async def shielded(work: Coroutine[Any, Any, None], *, kept: ContextVar[Any]) -> None:
+async def shielded(work: Coroutine[Any, Any, None]) -> None:
     """Wait for ``work`` even when cancelled, then raise the cancellation.
 
     With a plain ``async with``, 0 to 9 of 300 units that were cancelled during COMMIT had committed unknown to the caller.
@@ -34,7 +34,6 @@ async def shielded(work: Coroutine[Any, Any, None], *, kept: ContextVar[Any]) ->
 
     Args:
         work: Ends a unit.
-        kept: The one variable that stays the caller's: it says which task runs.
     """
     loop = asyncio.get_running_loop()
     over: asyncio.Future[None] = loop.create_future()
@@ -50,7 +49,7 @@ async def shielded(work: Coroutine[Any, Any, None], *, kept: ContextVar[Any]) ->
         raise
     finally:
         for variable, value in context.items():  # not all: other tasks of the caller's context may have set some meanwhile
-            if variable is not kept and before.get(variable, _MISSING) is not value:
+            if before.get(variable, _MISSING) is not value:
                 variable.set(value)
     task.result()
 

@@ -1,4 +1,4 @@
-"""Put wrapt around a callable: a call enters here, is decided by ``_plan`` and carried out by ``_sync`` or ``_async``."""
+"""Put wrapt around a callable: a call enters here, is decided by ``_plan`` and handed over to ``_runners`` or ``_async``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from weakref import WeakSet
 
 import wrapt
 
-from session_aware import _configuration, _factory, _lane, _plan, _signature, _sync
+from session_aware import _configuration, _factory, _lane, _plan, _runners, _signature
 from session_aware._lane import Binding, OwnerMethod
 from session_aware._plan import JOIN, OPEN
 from session_aware._policy import NO_POLICY, merge
-from session_aware._request import Request
+from session_aware._request import Asked, Request
 from session_aware._sentinel import NEW
 from session_aware._signature import Kind
-from session_aware._unit import UNITS
+from session_aware._units import UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -46,7 +46,7 @@ __all__ = [
     "wrap",
 ]
 
-Driver: TypeAlias = "Callable[..., object]"
+Runner: TypeAlias = "Callable[..., object]"
 
 POLICY_ATTRIBUTE: Final = "__session_policy__"
 """Where a service class keeps its policy, merged with those of its bases."""
@@ -58,13 +58,16 @@ On the class and not on the dispatcher: several classes, and free functions, may
 """
 
 
-def _driver(kind: Kind, request: Request) -> Driver:
-    drivers: Any = import_module("session_aware._async") if kind.is_async else _sync  # greenlet, for async, is an extra
+def _runner(kind: Kind, request: Request) -> Runner:
+    runners: Any = import_module("session_aware._async") if kind.is_async else _runners  # greenlet, for async, is an extra
     is_retried = request.policy.retry is not None and request.plan is OPEN
-    return cast("Driver", (drivers.RETRYING if is_retried else drivers.DRIVERS)[kind])
+    return cast("Runner", (runners.RETRYING if is_retried else runners.RUNNERS)[kind])
 
 
-_NOT_DECIDED: Final = (None, None, Request(JOIN, UNITS[JOIN], "", NO_POLICY, commits=False), None)
+_NOT_DECIDED: Final = (None, None, Request(JOIN, "", NO_POLICY, commits=False), None)
+_OMITTED: Final = 0
+_GIVEN: Final = 1
+_NONE: Final = 2
 
 
 _lock: Final = RLock()  # a finalizer may run while it is held, and create a class or configure
@@ -84,7 +87,7 @@ def ask_always(dispatchers: Iterable[Dispatcher] | None = None) -> None:
 
 
 class Dispatcher:
-    """What wrapt calls instead of the callable: look the policy and the factory up, plan, hand over to the driver."""
+    """What wrapt calls instead of the callable: look the policy and the factory up, plan, hand a unit over to the runner."""
 
     __slots__ = ("__weakref__", "_decided", "_is_async", "_is_named", "binding", "declaration", "planned", "settings")
 
@@ -100,8 +103,8 @@ class Dispatcher:
             _dispatchers.add(self)
         self._is_async = declaration.kind.is_async
         self._is_named = declaration.kind in {Kind.COROUTINE, Kind.GENERATOR, Kind.ASYNC_GENERATOR}
-        # Without a session and with one: the policies of the class and of ``configure``, and what they make of a call.
-        self._decided: list[tuple[SessionPolicy | None, SessionPolicy | None, Request, Driver | None]] = [_NOT_DECIDED] * 2
+        # Without a session, with one, with None: the policies of the class and of ``configure``, what they make of a call.
+        self._decided: list[tuple[SessionPolicy | None, SessionPolicy | None, Request, Runner | None]] = [_NOT_DECIDED] * 3
 
     def __reduce__(self) -> tuple[object, ...]:
         return Dispatcher, (self.declaration, self.settings, self.binding, self.planned)
@@ -111,7 +114,7 @@ class Dispatcher:
     ) -> object:
         """Carry a call out; wrapt calls this."""
         source = kwargs.get("session")
-        is_given = source is not None and source is not NEW
+        given = _OMITTED if source is NEW else _GIVEN if source is not None else _NONE if "session" in kwargs else _OMITTED
         if target is None and args:
             # Called as a function, a method finds its object there: its lane does that, and so do other decorators.
             target = args[0] if self.binding is Binding.INSTANCE or self._is_method_of(args[0]) else None
@@ -119,24 +122,24 @@ class Dispatcher:
         settings = _configuration.settings  # once: policy and factories of one configure()
         configured = settings.policy
         # One read, one assignment: safe between threads without a lock.
-        known_class, known_configured, request, driver = self._decided[is_given]
+        known_class, known_configured, request, runner = self._decided[given]
         if known_class is not of_class or known_configured is not configured:
-            request, driver = self._decide(of_class, configured, is_given=is_given), None
-            self._decided[is_given] = of_class, configured, request, driver
+            request, runner = self._decide(of_class, configured, given), None
+            self._decided[given] = of_class, configured, request, runner
         if request.plan is JOIN:
             return wrapped(*args, **kwargs)
-        if not is_given:
+        if given is not _GIVEN:
             read_only = request.policy.read_only is True
             source = _factory.find(
                 self.settings.factories, settings.factories, target, self._is_async, read_only, request.name
             )
-        if driver is None:  # only now: who has no factory shall hear of that, and not that async needs greenlet
-            driver = _driver(self.declaration.kind, request)
-            self._decided[is_given] = of_class, configured, request, driver
+        if runner is None:  # only now: a missing factory is reported before a missing greenlet
+            runner = _runner(self.declaration.kind, request)
+            self._decided[given] = of_class, configured, request, runner
         if self.declaration.is_commit is not None and "is_commit" in kwargs:
             commits = request.policy.read_only is not True and bool(kwargs["is_commit"])
             request = dataclasses.replace(request, commits=commits)
-        made: Any = driver(request, source, wrapped, args, kwargs)
+        made: Any = runner(UNITS[request.plan](request, source), wrapped, args, kwargs)
         if self._is_named:  # in task dumps, and where it is never awaited, for what the caller called
             made.__name__, made.__qualname__ = self.declaration.function_name
         return made
@@ -145,14 +148,15 @@ class Dispatcher:
         decorated = getattr(first if isinstance(first, type) else type(first), DECORATED_ATTRIBUTE, None)
         return isinstance(decorated, frozenset) and self in decorated
 
-    def _decide(self, of_class: SessionPolicy, configured: SessionPolicy, *, is_given: bool) -> Request:
+    def _decide(self, of_class: SessionPolicy, configured: SessionPolicy, given: int) -> Request:
         declaration = self.declaration
         kind = declaration.kind
         policy = merge(self.settings.policy, of_class, configured)
-        chosen = _plan.plan(policy, is_given=is_given, name=declaration.name)
+        chosen = _plan.plan(policy, is_given=given == _GIVEN, name=declaration.name)
         commits = policy.read_only is not True and declaration.is_commit is not False
         is_suspended = kind in {Kind.GENERATOR, Kind.CONTEXT}
-        return Request(chosen, UNITS[chosen], declaration.name, policy, commits=commits, is_suspended=is_suspended)
+        asked = Asked.WITH_NONE if given == _NONE else Asked.WITHOUT
+        return Request(chosen, declaration.name, policy, commits=commits, asked=asked, is_suspended=is_suspended)
 
     def policy(self, owner: type | None) -> SessionPolicy:
         """Merge what the method, the class through which it was reached, and ``configure`` say."""

@@ -91,10 +91,15 @@ class PoisonedTransactionError(SessionAwareError):
 
 
 class NestedSessionWarning(UserWarning):
-    """An owned unit was started inside the body of another one on the same factory.
+    """A transaction was opened while a session-aware body, or a block, further up the stack is in one on the same database.
 
-    Almost always a forgotten ``session=session``. Turn it into an error with
-    ``warnings.filterwarnings("error", category=NestedSessionWarning)``.
+    Almost always a forgotten ``session=session``: whether the library or the caller began the outer transaction makes no
+    difference. A second one does not see the uncommitted work of the first, and can wait for it for ever. Turn the warning
+    into an error with ``warnings.filterwarnings("error", category=NestedSessionWarning)``; where a second transaction is
+    meant, say so with ``Propagation.REQUIRES_NEW``.
+
+    The same database is the same engine, or pool, or one URL for a synchronous and an asynchronous engine. Not seen is what
+    other tasks, ``asyncio.gather`` and threads open, and an outer body more than eight frames away.
     """
 
     __module__ = "session_aware"

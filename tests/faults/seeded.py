@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy.exc import SAWarning
 
-from session_aware import _async, _owned, _ownership, _retry, _sync
+from session_aware import _async, _owned, _ownership, _retry, _unit
 from tests.faults.round import play
 from tests.faults.stages import STAGES
 
@@ -55,9 +55,9 @@ FAULTS = (
     Fault(
         "except Exception",
         "asyncpg",
-        (_sync.call, _sync.generate, _async.call, _async.generate),
-        "except BaseException as error:\n        ",
-        "except Exception as error:\n        ",
+        (_unit.Unit.__exit__, _async.leave),
+        "if error is not None:",
+        "if isinstance(error, Exception):",
         "cancelled_but_applied",
     ),
     Fault(

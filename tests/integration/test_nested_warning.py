@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
+import sys
 import threading
 import warnings
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Any, Final
+from unittest.mock import Mock
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import create_engine, event
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import StaticPool
+from sqlalchemy.util import await_only
 
-from session_aware import NEW_SESSION, NestedSessionWarning, Propagation, Retry, auto_session_ctx, auto_session_func
-from tests.databases import AsyncDatabase, SyncDatabase
+from session_aware import (
+    NEW_SESSION,
+    NestedSessionWarning,
+    Propagation,
+    Retry,
+    _nesting,
+    after_commit,
+    auto_session_ctx,
+    auto_session_func,
+)
+from tests.databases import AsyncDatabase, Databases, SyncDatabase
+from tests.ledger import Account
 from tests.services import NOTHING, OWNED, Accounts, AsyncAccounts
 
 
@@ -172,6 +190,236 @@ def test_function_inside_a_function_warns(sqlite: SyncDatabase) -> None:
         outer()
 
 
+# What is found.
+
+
+def test_body_that_was_given_its_session_is_found(outer: Outer, sqlite: SyncDatabase) -> None:
+    @auto_session_func(session_factory=sqlite.maker)
+    def function(*, session: Session = NEW_SESSION) -> None:
+        outer.is_open()
+
+    with sqlite.maker.begin() as session:
+        for call, name in ((outer.forgets, "Outer.forgets"), (function, "function")):
+            with pytest.warns(NestedSessionWarning, match=f"^Outer.is_open was called without 'session=' inside {name}, "):
+                call(session=session)
+
+
+def test_async_body_that_was_given_its_session_is_found(aouter: AsyncOuter, async_database: AsyncDatabase) -> None:
+    async def scenario() -> None:
+        aouter.async_session_factory = async_database.maker
+        async with async_database.maker.begin() as session:
+            await aouter.forgets(session=session)
+
+    with pytest.warns(
+        NestedSessionWarning, match="^AsyncOuter.is_open was called without 'session=' inside AsyncOuter.forg"
+    ):
+        async_database.run(scenario())
+
+
+@pytest.mark.parametrize("options", [{}, {"schema_translate_map": {"a": "b"}}], ids=["the engine", "a twin of it"])
+def test_another_factory_on_the_same_engine_is_found(outer: Outer, sqlite: SyncDatabase, options: dict[str, Any]) -> None:
+    other = Outer()
+    other.session_factory = sessionmaker(sqlite.engine.execution_options(**options) if options else sqlite.engine)
+    with pytest.warns(NestedSessionWarning):
+        outer.calls(other.is_open)
+
+
+def test_read_factory_on_the_same_engine_is_found(outer: Outer, sqlite: SyncDatabase) -> None:
+    @auto_session_func(read_only=True, read_session_factory=sessionmaker(sqlite.engine))
+    def count(*, session: Session = NEW_SESSION) -> bool:
+        return session.in_transaction()
+
+    with pytest.warns(NestedSessionWarning, match="^count was called"):
+        outer.calls(count)
+
+
+def test_factory_without_an_engine_is_found_by_itself(sqlite: SyncDatabase) -> None:
+    outer = Outer()
+    outer.session_factory = sessionmaker(binds={Account: sqlite.engine})
+    with pytest.warns(NestedSessionWarning):
+        outer.forgets()
+
+
+def test_sync_call_inside_an_async_body_is_found(aouter: AsyncOuter, outer: Outer, aiosqlite: AsyncDatabase) -> None:
+    async def inner() -> bool:
+        return outer.is_open()
+
+    with pytest.warns(NestedSessionWarning, match="^Outer.is_open was called without 'session=' inside AsyncOuter.calls, "):
+        aiosqlite.run(aouter.calls(inner))
+
+
+def test_sync_call_inside_run_sync_is_found_and_points_to_it(
+    aouter: AsyncOuter, outer: Outer, aiosqlite: AsyncDatabase
+) -> None:
+    class Running(AsyncOuter):
+        async def run(self, *, session: AsyncSession = NEW_SESSION) -> None:
+            await session.run_sync(lambda _: outer.is_open())
+
+    running = Running()
+    running.async_session_factory = aiosqlite.maker
+    with pytest.warns(
+        NestedSessionWarning, match="^Outer.is_open was called without 'session=' inside .*Running.run, "
+    ) as caught:
+        aiosqlite.run(running.run())
+    assert (caught[0].filename, caught[0].lineno) == (__file__, line_of(Running.run, 1))
+
+
+def test_async_call_awaited_inside_run_sync_is_found(aouter: AsyncOuter, aiosqlite: AsyncDatabase) -> None:
+    async def through_run_sync(session: AsyncSession) -> None:
+        await session.run_sync(lambda _: await_only(aouter.is_open()))
+
+    class Running(AsyncOuter):
+        async def run(self, *, session: AsyncSession = NEW_SESSION) -> None:
+            await through_run_sync(session)
+
+    running = Running()
+    running.async_session_factory = aiosqlite.maker
+    with pytest.warns(
+        NestedSessionWarning, match="^AsyncOuter.is_open was called without 'session=' inside .*Running.run, "
+    ):
+        aiosqlite.run(running.run())
+
+
+def test_body_behind_plain_functions_is_found(outer: Outer) -> None:
+    def helper(deep: int) -> bool:
+        return helper(deep - 1) if deep else outer.is_open()
+
+    with pytest.warns(NestedSessionWarning):
+        outer.calls(lambda: helper(3))
+
+
+def test_body_of_a_stream_that_another_body_reads_is_the_nearest(outer: Outer) -> None:
+    stream: Any = outer.forgetful_numbers()
+    with pytest.warns(NestedSessionWarning) as caught:
+        outer.calls(lambda: next(stream))
+    assert [str(one.message).partition(", so")[0] for one in caught] == [
+        "Outer.forgetful_numbers was called without 'session=' inside Outer.calls",
+        "Outer.is_open was called without 'session=' inside Outer.forgetful_numbers",
+    ]
+    stream.close()
+
+
+# Blocks.
+
+
+def test_block_in_a_given_session_is_found(outer: Outer, sqlite: SyncDatabase) -> None:
+    with sqlite.maker.begin() as session, auto_session_ctx(session), pytest.warns(NestedSessionWarning) as caught:
+        outer.is_open()
+    assert " inside auto_session_ctx in test_block_in_a_given_session_is_found, " in str(caught[0].message)
+
+
+def test_block_in_a_block_is_found_and_the_outer_one_again_after_it(outer: Outer, sqlite: SyncDatabase) -> None:
+    with auto_session_ctx(session_factory=sqlite.maker):
+        with (
+            pytest.warns(
+                NestedSessionWarning, match="^auto_session_ctx in test_.* was entered without a session inside auto_"
+            ),
+            auto_session_ctx(session_factory=sqlite.maker),
+        ):
+            pass
+        with pytest.warns(NestedSessionWarning):
+            outer.is_open()
+
+
+def test_block_on_an_exit_stack_is_found(outer: Outer, sqlite: SyncDatabase) -> None:
+    with ExitStack() as stack:
+        stack.enter_context(auto_session_ctx(session_factory=sqlite.maker))
+        with pytest.warns(NestedSessionWarning, match=" inside auto_session_ctx in test_block_on_an_exit_stack_is_found, "):
+            outer.is_open()
+    assert outer.is_open()
+
+
+def test_async_block_is_found_also_on_an_exit_stack(aouter: AsyncOuter, aiosqlite: AsyncDatabase) -> None:
+    async def plainly() -> None:
+        async with auto_session_ctx(async_session_factory=aiosqlite.maker):
+            await aouter.is_open()
+
+    async def on_a_stack() -> None:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(auto_session_ctx(async_session_factory=aiosqlite.maker))
+            await aouter.is_open()
+
+    for scenario in (plainly, on_a_stack):
+        with pytest.warns(NestedSessionWarning, match=rf" inside auto_session_ctx in {scenario.__name__}, "):
+            aiosqlite.run(scenario())
+
+
+def test_blocks_that_end_in_another_order_are_each_found_while_they_are_open(outer: Outer, sqlite: SyncDatabase) -> None:
+    one, other = (auto_session_ctx(session_factory=sqlite.maker) for _ in range(2))
+    one.__enter__()
+    with pytest.warns(NestedSessionWarning):
+        other.__enter__()
+    one.__exit__(None, None, None)
+    with pytest.warns(NestedSessionWarning):
+        outer.is_open()
+    other.__exit__(None, None, None)
+    assert outer.is_open()
+
+
+# What the warning says.
+
+SO: Final = (
+    ", so it opens a second connection and transaction: it does not see the uncommitted work of {outer}, stays committed if "
+    "that fails, and can wait for it for ever. {write}, or give it Propagation.REQUIRES_NEW if a transaction of its own is "
+    "meant."
+)
+
+
+def said(call: Callable[[], object]) -> str:
+    with pytest.warns(NestedSessionWarning) as caught:
+        call()
+    assert len(caught) == 1
+    return str(caught[0].message)
+
+
+def test_it_says_what_to_write_in_the_call(outer: Outer) -> None:
+    so = SO.format(outer="Outer.forgets", write="Write 'is_open(..., session=session)'")
+    assert said(outer.forgets) == "Outer.is_open was called without 'session=' inside Outer.forgets" + so
+
+
+def test_through_super_it_says_what_the_reader_wrote(sqlite: SyncDatabase) -> None:
+    class Above(Outer):
+        def is_open(self, *, session: Session = NEW_SESSION) -> bool:
+            return super().is_open()
+
+    above = Above()
+    above.session_factory = sqlite.maker
+    message = said(above.is_open)
+    assert message.startswith("Outer.is_open was called without 'session=' inside ")
+    assert "Write 'is_open(..., session=session)', or" in message
+
+
+@pytest.mark.parametrize("default", [None, NEW_SESSION])
+def test_where_none_was_passed_on_it_does_not_ask_for_what_is_written_there(outer: Outer, default: Any) -> None:
+    class Inner(Outer):
+        def run(self, *, session: Session = default) -> None:
+            pass
+
+    def between(session: Session | None = None) -> None:
+        inner.run(session=session)  # type: ignore[arg-type]  # as untyped code does
+
+    inner = Inner()
+    inner.session_factory = outer.session_factory
+    write = "Pass the session of Outer.calls on to it, and to each call in between"
+    expected = "Inner.run was called with None for 'session' inside Outer.calls" + SO.format(
+        outer="Outer.calls", write=write
+    )
+    assert said(lambda: outer.calls(between)).endswith(expected)
+
+
+def test_of_a_block_it_says_what_to_write_there(outer: Outer, sqlite: SyncDatabase) -> None:
+    def block(session: Session | None = None) -> None:
+        with auto_session_ctx(session, session_factory=sqlite.maker):
+            pass
+
+    write = "Write 'auto_session_ctx(session)' with the session of Outer.calls"
+    expected = "auto_session_ctx in block was entered without a session inside Outer.calls"
+    assert said(lambda: outer.calls(block)) == expected + SO.format(outer="Outer.calls", write=write)
+
+
+# What is exempt.
+
+
 @pytest.fixture
 def _strict() -> Iterator[None]:
     with warnings.catch_warnings():
@@ -200,12 +448,6 @@ def test_calls_one_after_the_other_do_not_warn(outer: Outer) -> None:
     assert outer.is_open()
 
 
-def test_call_on_another_factory_does_not_warn(outer: Outer, sqlite: SyncDatabase) -> None:
-    other = Outer()
-    other.session_factory = sessionmaker(sqlite.engine)
-    assert outer.calls(other.is_open)
-
-
 def test_call_from_the_body_of_a_joined_unit_inside_an_owned_one_warns(outer: Outer) -> None:
     def joined(session: Session) -> None:
         outer.calls(outer.is_open, session=session)
@@ -216,13 +458,8 @@ def test_call_from_the_body_of_a_joined_unit_inside_an_owned_one_warns(outer: Ou
 
     here = Here()
     here.session_factory = outer.session_factory
-    with pytest.warns(NestedSessionWarning, match="^Outer.is_open was called without 'session=' inside .*Here.run, "):
+    with pytest.warns(NestedSessionWarning, match="^Outer.is_open was called without 'session=' inside Outer.calls, "):
         here.run()
-
-
-def test_call_from_the_body_of_a_given_session_does_not_warn(outer: Outer, sqlite: SyncDatabase) -> None:
-    with sqlite.maker() as session:
-        assert outer.calls(outer.is_open, session=session)
 
 
 def test_consumer_of_a_stream_is_not_inside_it(outer: Outer) -> None:
@@ -263,15 +500,6 @@ def test_to_thread_and_tasks_are_exempt(aouter: AsyncOuter, outer: Outer, aiosql
     assert aiosqlite.run(aouter.calls(inner)) == [True, True, True]
 
 
-def test_sync_call_inside_an_async_one_has_another_factory(
-    aouter: AsyncOuter, outer: Outer, aiosqlite: AsyncDatabase
-) -> None:
-    async def inner() -> bool:
-        return outer.is_open()
-
-    assert aiosqlite.run(aouter.calls(inner))
-
-
 def test_warning_as_an_error_leaks_nothing(outer: Outer, sqlite: SyncDatabase) -> None:
     with pytest.raises(NestedSessionWarning):
         outer.forgets()
@@ -293,3 +521,144 @@ def test_async_warning_as_an_error_leaks_nothing(aouter: AsyncOuter, aiosqlite: 
 
     aiosqlite.run(scenario())
     assert aiosqlite.recorder.events == OWNED
+
+
+def test_other_databases_are_exempt(outer: Outer, databases: Databases, tmp_path: Path) -> None:
+    file, other = create_engine(f"sqlite:///{tmp_path / 'other.sqlite'}"), Outer()
+    other.session_factory = sessionmaker(file)
+    assert outer.calls(other.is_open)
+    with databases.sync("sqlite").maker() as session:
+        assert outer.calls(other.is_open, session=session)
+    file.dispose()
+
+
+@pytest.mark.parametrize(
+    "database", ["", ":memory:", "file::memory:?uri=true", "file:name?mode=memory&cache=shared&uri=true"]
+)
+def test_a_memory_is_no_database_that_an_async_engine_has_too(database: str) -> None:
+    engine, asynchronous = (
+        create_engine(f"sqlite:///{database}", poolclass=StaticPool),
+        create_async_engine(f"sqlite+aiosqlite:///{database}", poolclass=StaticPool),
+    )
+    outer, aouter = Outer(), AsyncOuter()
+    outer.session_factory, aouter.async_session_factory = sessionmaker(engine), async_sessionmaker(asynchronous)
+
+    async def scenario() -> None:
+        async def inner() -> bool:
+            return outer.is_open()
+
+        assert await aouter.calls(inner)
+        await asynchronous.dispose()
+
+    asyncio.run(scenario())
+    engine.dispose()
+
+
+def test_given_session_that_has_not_begun_is_exempt(outer: Outer, sqlite: SyncDatabase) -> None:
+    with sqlite.maker() as session:
+        assert outer.calls(outer.is_open, session=session)
+
+
+def test_function_with_a_positional_session_is_no_body(outer: Outer, sqlite: SyncDatabase) -> None:
+    """As in tests, whose fixture it may be, and in routes, which read beside their auto calls."""
+
+    def route(session: Session) -> bool:
+        return outer.is_open()
+
+    with sqlite.maker.begin() as session:
+        assert route(session)
+
+
+@pytest.mark.parametrize("stand_in", [Mock(spec=Session), Mock(), object(), Mock(spec=AsyncSession)])
+def test_stand_in_for_a_session_is_exempt(outer: Outer, stand_in: Any) -> None:
+    assert outer.calls(outer.is_open, session=stand_in)
+
+
+def test_callbacks_after_a_commit_are_exempt(outer: Outer, sqlite: SyncDatabase) -> None:
+    seen: list[bool] = []
+
+    class Committing(Outer):
+        def run(self, *, session: Session = NEW_SESSION) -> None:
+            after_commit(session, lambda: seen.append(outer.is_open()))
+
+        def by_the_caller(self, *, session: Session) -> None:
+            self.run(session=session)
+            session.commit()
+
+    committing = Committing()
+    committing.session_factory = sqlite.maker
+    committing.run()
+    with sqlite.maker() as session:
+        committing.by_the_caller(session=session)
+    with auto_session_ctx(session_factory=sqlite.maker) as session:
+        committing.run(session=session)
+    assert seen == [True] * 3
+
+
+def test_listener_before_the_commit_is_exempt(outer: Outer, sqlite: SyncDatabase) -> None:
+    def run(session: Session) -> None:
+        if not seen:
+            seen.append(session)
+            assert outer.is_open()
+
+    seen: list[Session] = []
+    maker = sessionmaker(sqlite.engine)
+    event.listen(maker, "before_commit", run)
+    with auto_session_ctx(session_factory=maker):
+        pass
+    assert len(seen) == 1
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in Python 3.12")
+def test_eager_task_is_exempt_and_what_its_own_body_awaits_is_not(aouter: AsyncOuter, aiosqlite: AsyncDatabase) -> None:
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - not in 3.11
+
+        async def inner() -> list[bool]:
+            return [await asyncio.create_task(aouter.is_open())]
+
+        assert await aouter.calls(inner) == [True]
+
+        async def deeper() -> bool:
+            with pytest.warns(NestedSessionWarning, match=" inside AsyncOuter.forgets, "):
+                return await asyncio.create_task(aouter.forgets())
+
+        assert await aouter.calls(deeper)
+
+    aiosqlite.run(scenario())
+
+
+def test_block_that_is_over_is_exempt_in_a_frame_that_goes_on(outer: Outer, sqlite: SyncDatabase) -> None:
+    with auto_session_ctx(session_factory=sqlite.maker):
+        pass
+    with pytest.raises(ZeroDivisionError), auto_session_ctx(session_factory=sqlite.maker):
+        _ = 1 / 0
+    assert outer.is_open()
+
+
+def test_block_in_a_generator_is_exempt_between_its_items(outer: Outer, sqlite: SyncDatabase) -> None:
+    def items() -> Iterator[int]:
+        with auto_session_ctx(session_factory=sqlite.maker):
+            yield from (1, 2)
+
+    assert [outer.is_open() for _ in items()] == [True, True]
+
+
+def test_block_in_a_generator_that_nobody_holds_is_collected_with_it(sqlite: SyncDatabase) -> None:
+    class Holder:
+        def __init__(self) -> None:
+            self.items = self.read()
+            next(self.items)
+
+        def read(self) -> Iterator[int]:
+            with auto_session_ctx(session_factory=sqlite.maker) as session:
+                session.connection()
+                yield 1
+
+    holder = Holder()
+    gone = weakref.ref(holder)
+    del holder
+    gc.collect()
+    assert gone() is None
+    assert _nesting._blocks == {}
+    assert sqlite.engine.pool.checkedout() == 0  # type: ignore[attr-defined]

@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from session_aware import (
     NEW_SESSION,
-    NestedSessionWarning,
     PolicyConflictError,
     Propagation,
     PropagationError,
@@ -1025,7 +1024,7 @@ def test_shared_session_is_refused_and_left_alone(database: SyncDatabase) -> Non
     class Here(Accounts, session_factory=lambda: shared):
         def twice(self, *, session: Session = NEW_SESSION) -> None:
             add(session, "ann")
-            with pytest.warns(NestedSessionWarning), pytest.raises(SessionFactoryError, match="twice is using"):
+            with pytest.raises(SessionFactoryError, match="twice is using"):
                 self.open("bob")
 
     Here().twice()

@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from session_aware import NEW_SESSION, NestedSessionWarning, _shield, after_commit, auto_session_ctx
-from session_aware._marker import CURRENT
 from tests.databases import AsyncDatabase
 from tests.services import OWNED, UNDONE, AsyncAccounts, Failure, aadd
 
@@ -144,10 +143,10 @@ def test_task_for_which_others_work_is_found_through_all_of_them() -> None:
         seen.append(_shield.caller_of(asyncio.current_task()))
 
     async def outer() -> None:
-        await _shield.shielded(inner(), kept=CURRENT)
+        await _shield.shielded(inner())
 
     async def scenario() -> None:
-        await _shield.shielded(outer(), kept=CURRENT)
+        await _shield.shielded(outer())
         assert seen == [asyncio.current_task()]
 
     asyncio.run(scenario())

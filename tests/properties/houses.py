@@ -70,7 +70,7 @@ class House:
         self._first_row += 1000
         level = "READ COMMITTED" if self._is_postgresql else "SERIALIZABLE"
         paper = Stage((), self._first_row)
-        model = Model(paper, aborts=self._is_postgresql, level=level)
+        model = Model(paper, aborts=self._is_postgresql, has_one_engine=self._is_postgresql, level=level)
         model.play(program)
         stage = self._theatre.stage = Stage(self._theatre.lanes, self._first_row)
         with stage.noting_warnings():

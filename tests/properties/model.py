@@ -32,16 +32,18 @@ class Model(Interpreter[ModelSession]):
     Args:
         stage: Where the log goes.
         aborts: Whether a failed statement aborts the transaction, as PostgreSQL has it.
+        has_one_engine: Whether all sessions are on one engine, else those that are open at the same time never are.
         level: The isolation level of a transaction for which none was asked.
     """
 
-    def __init__(self, stage: Stage, *, aborts: bool, level: str) -> None:
+    def __init__(self, stage: Stage, *, aborts: bool, has_one_engine: bool, level: str) -> None:
         super().__init__(stage)
         self.committed: list[int] = []
         self._aborts = aborts
         self._level = level
         self._labels = 0
-        self._current: int | None = None
+        self._has_one_engine = has_one_engine
+        self._running: list[ModelSession] = []  # of the bodies that are on the stack
 
     def act(self, operation: Write | Add | Fail | Misuse, session: ModelSession) -> None:
         match operation:
@@ -77,21 +79,21 @@ class Model(Interpreter[ModelSession]):
                 self.committed += session.commit()
 
     def call(self, operation: Call, session: ModelSession | None) -> None:
-        with self._unit(operation.how, *self._decide(operation.how, session)) as own, self._inside(operation.how, session):
+        with self._unit(operation.how, *self._decide(operation.how, session)) as own, self._inside(own):
             self.run(operation.body, own)
 
     @contextlib.contextmanager
     def block(self, operation: Block, session: ModelSession | None) -> Iterator[ModelSession]:
         how = operation.how
         with self._unit(how, *self._decide(how, session)) as own:
-            with self._inside(how, session):
+            with self._inside(own):
                 self.run(operation.before, own)
             try:
                 yield own
             except Exception:
                 if not operation.catches:
                     raise
-            with self._inside(how, session):
+            with self._inside(own):
                 self.run(operation.after, own)
 
     def stream(self, operation: Stream, session: ModelSession | None) -> Generator[int, int, int]:
@@ -102,7 +104,7 @@ class Model(Interpreter[ModelSession]):
     ) -> Generator[int, int, int]:
         with self._unit(operation.how, policy, given) as own:
             for number, segment in enumerate(operation.segments):
-                with self._inside(operation.how, session):
+                with self._inside(own):
                     self.run(segment, own)
                 try:
                     got = yield number
@@ -125,15 +127,13 @@ class Model(Interpreter[ModelSession]):
         return policy, given
 
     @contextlib.contextmanager
-    def _inside(self, how: How, session: ModelSession | None) -> Iterator[None]:
-        """Run a stretch of a unit's own body; only one that owns its session counts."""
-        before = self._current
-        if session is None or not how.is_given:
-            self._current = how.factory
+    def _inside(self, own: ModelSession) -> Iterator[None]:
+        """Run a stretch of a unit's own body."""
+        self._running.append(own)
         try:
             yield
         finally:
-            self._current = before
+            self._running.pop()
 
     def _unit(self, how: How, policy: SessionPolicy, given: ModelSession | None) -> AbstractContextManager[ModelSession]:
         return self._own(how, policy) if given is None else self._join(policy, given)
@@ -158,10 +158,13 @@ class Model(Interpreter[ModelSession]):
 
     @contextlib.contextmanager
     def _own(self, how: How, policy: SessionPolicy) -> Iterator[ModelSession]:
-        if policy.propagation is not Propagation.REQUIRES_NEW and self._current == how.factory:
-            self.stage.note("NestedSessionWarning", True)  # noqa: FBT003 - the log says where it points to
         with self._opened() as session:
+            if policy.propagation is not Propagation.REQUIRES_NEW and any(
+                self._is_forgotten(how, one) for one in self._running
+            ):
+                self.stage.note("NestedSessionWarning", True)  # noqa: FBT003 - the log says where it points to
             session.is_owned = True
+            session.factory = how.factory
             session.is_read_only = session.is_refusing = policy.read_only is True
             session.level = policy.isolation_level or self._level
             yield session
@@ -173,6 +176,9 @@ class Model(Interpreter[ModelSession]):
                 self.committed += session.commit()
             else:
                 session.flush()
+
+    def _is_forgotten(self, how: How, outer: ModelSession) -> bool:
+        return outer.is_in_transaction and (self._has_one_engine or outer.factory == how.factory)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[ModelSession]:

@@ -45,6 +45,8 @@ class ModelSession:
         self.frames = [Frame()]
         self.level = level
         self.is_owned = False
+        self.is_in_transaction = True
+        self.factory: int | None = None  # of the unit that owns it
         self.is_ended = False
         self.is_read_only = False
         self.is_refusing = False  # as the database does
@@ -56,6 +58,7 @@ class ModelSession:
     def connect(self) -> None:
         """Begin what is not begun yet. PostgreSQL has no savepoint for an aborted transaction."""
         self.refuse_dead()
+        self.is_in_transaction = True
         for number, frame in enumerate(self.frames):
             if not frame.is_begun:
                 self._note(self.label, "SAVEPOINT" if number else "BEGIN")
@@ -79,6 +82,7 @@ class ModelSession:
 
     def add(self, row: int, *, is_valid: bool) -> None:
         """Leave a row to the next flush."""
+        self.is_in_transaction = True
         self._pending.append((row, is_valid))
 
     def flush(self) -> None:
@@ -101,6 +105,7 @@ class ModelSession:
         """Push a savepoint."""
         self.refuse_dead()
         self.flush()
+        self.is_in_transaction = True
         self.frames.append(Frame())
         return self.frames[-1]
 
@@ -142,6 +147,7 @@ class ModelSession:
 
     def rollback(self) -> None:
         """Roll everything back; the next transaction is an ordinary one."""
+        self.is_in_transaction = False
         [root] = self.frames
         self._undo(root)
         self.frames = [Frame()]

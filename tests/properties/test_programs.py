@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 
-from session_aware import Propagation, SessionPolicy
+from session_aware import Propagation, SessionPolicy, _nesting
 from tests.properties.houses import House, async_house, sync_house
 from tests.properties.programs import Body, Call, Fail, Finish, How, Misuse, Read, Stream, Try, Write, programs
 from tests.servers.postgresql import PostgreSQL
@@ -38,6 +38,12 @@ _read_only = How(policy=SessionPolicy(read_only=True))
 _release_failed: Body = (Call(How(), (Write(), Try((Call(_nested, (Try((Fail(),)),)),)))),)
 _read_only_ended: Body = (Call(_read_only, (Misuse(is_commit=False),)), Call(How(), (Write(),)))
 _closed_early: Body = (Read((Stream(How(), ((Write(),), (Write(),)), catches=False, finish=Finish.CLOSE),), (0,)),)
+
+
+@pytest.fixture(autouse=True)
+def _far_sight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look up the whole stack: the frames of the player lie between a body and the next one."""
+    monkeypatch.setattr(_nesting, "_FRAMES", 100_000)
 
 
 @pytest.fixture(scope="session", params=["sqlite", "psycopg"])

@@ -21,13 +21,13 @@ MODULES = {
 }
 TABLES = {
     "_annotation._AS_TEXT",
-    "_async.DRIVERS",
     "_async.RETRYING",
+    "_async.RUNNERS",
     "_factory.SOUGHT",
+    "_runners.RETRYING",
+    "_runners.RUNNERS",
     "_signature._KINDS",
-    "_sync.DRIVERS",
-    "_sync.RETRYING",
-    "_unit.UNITS",
+    "_units.UNITS",
 }
 """Written when their module is imported, and never again."""
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import event
 
-from session_aware import _after_commit, _database, _hooks
+from session_aware import _after_commit, _database
+from session_aware._nesting import OWNER_KEY
 from session_aware.exceptions import SessionAwareError
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Binding:
         session: Session | None = getattr(self._asking, "session", None)
         if session is None or not session.in_transaction():
             return
-        owner = session.info.get(_hooks.INFO_KEY)
+        owner = session.info.get(OWNER_KEY)
         is_own = session is self.own
         name = owner.name if owner is not None else "the test's session" if is_own else "a session of the test's factory"
         self.turns.take(session, name, is_own=is_own)
