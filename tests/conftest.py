@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import create_engine, delete
 
-from session_aware import _configuration, _factory, _hooks, _nesting, _policy
+from session_aware._call import factory
+from session_aware._database import events
+from session_aware._unit import configuration, nesting
 from tests.databases import AsyncDatabase, Databases, SyncDatabase, sqlite_engine
 from tests.ledger import Base
 from tests.servers.galera import Galera
@@ -148,11 +150,11 @@ def aiosqlite(databases: Databases) -> AsyncDatabase:
 def _nothing_left() -> Iterator[None]:
     """Take back what the test configured; an override that outlives its block is a defect."""
     yield
-    _configuration.settings = _policy.NO_SETTINGS
-    if _nesting._blocks:
+    configuration.settings = configuration.NO_SETTINGS
+    if nesting._blocks:
         gc.collect()
-    assert _nesting._blocks == {}, "a block is noted for ever"
-    assert _factory._overrides == {}
-    if _hooks._kept:
+    assert nesting._blocks == {}, "a block is noted for ever"
+    assert factory._overrides == {}
+    if events._kept:
         gc.collect()  # a stream that was dropped
-    assert _hooks._kept == {}, "a suspended stream is kept for ever"
+    assert events._kept == {}, "a suspended stream is kept for ever"

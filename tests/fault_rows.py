@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqlalchemy.orm import Session, sessionmaker
 
 from session_aware import NEW_SESSION, Retry, SessionAwareService
-from session_aware._faults import Code, code_of
+from session_aware._database.faults import Code, code_of
 
 __all__ = ["TWICE", "Work", "connecting", "sql", "tried", "tried_async"]
 

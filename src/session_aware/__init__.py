@@ -10,17 +10,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from session_aware._after_commit import after_commit
-    from session_aware._configure import configure
-    from session_aware._context import auto_session_ctx
-    from session_aware._describe import CallableDescription, Description, describe
-    from session_aware._factory import override_session_factory
-    from session_aware._faults import is_transient
-    from session_aware._function import auto_session_func
-    from session_aware._observe import UnitRecord
-    from session_aware._policy import Propagation, Retry, SessionPolicy
-    from session_aware._sentinel import NEW_SESSION
-    from session_aware._service import SessionAwareService
+    from session_aware._call.block import auto_session_ctx
+    from session_aware._call.factory import override_session_factory
+    from session_aware._call.sentinel import NEW_SESSION
+    from session_aware._database.after_commit import after_commit
+    from session_aware._database.faults import is_transient
+    from session_aware._declare.configure import configure
+    from session_aware._declare.function import auto_session_func
+    from session_aware._declare.service import SessionAwareService
+    from session_aware._tools.describe import CallableDescription, Description, describe
+    from session_aware._unit.configuration import UnitRecord
+    from session_aware._unit.policy import Propagation, Retry, SessionPolicy
     from session_aware.exceptions import (
         CommitOutcomeUnknown,
         EndedSessionWarning,
@@ -63,22 +63,22 @@ __all__ = [
 ]
 
 # Lazy (PEP 562): whoever names session_aware.mypy_plugin or the pytest plugin must not pay for SQLAlchemy's import.
-_HOMES = {
-    "NEW_SESSION": "_sentinel",
-    "Propagation": "_policy",
-    "Retry": "_policy",
-    "SessionAwareService": "_service",
-    "SessionPolicy": "_policy",
-    "UnitRecord": "_observe",
-    "after_commit": "_after_commit",
-    "auto_session_ctx": "_context",
-    "auto_session_func": "_function",
-    "CallableDescription": "_describe",
-    "Description": "_describe",
-    "configure": "_configure",
-    "describe": "_describe",
-    "is_transient": "_faults",
-    "override_session_factory": "_factory",
+_MODULES = {
+    "CallableDescription": "_tools.describe",
+    "Description": "_tools.describe",
+    "NEW_SESSION": "_call.sentinel",
+    "Propagation": "_unit.policy",
+    "Retry": "_unit.policy",
+    "SessionAwareService": "_declare.service",
+    "SessionPolicy": "_unit.policy",
+    "UnitRecord": "_unit.configuration",
+    "after_commit": "_database.after_commit",
+    "auto_session_ctx": "_call.block",
+    "auto_session_func": "_declare.function",
+    "configure": "_declare.configure",
+    "describe": "_tools.describe",
+    "is_transient": "_database.faults",
+    "override_session_factory": "_call.factory",
 }
 
 
@@ -86,7 +86,7 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         msg = f"module 'session_aware' has no attribute {name!r}"
         raise AttributeError(msg)
-    value: object = getattr(import_module(f"session_aware.{_HOMES.get(name, 'exceptions')}"), name)
+    value: object = getattr(import_module(f"session_aware.{_MODULES.get(name, 'exceptions')}"), name)
     globals()[name] = value
     return value
 

@@ -7,8 +7,8 @@ import sys
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Final, Protocol
 
-from session_aware import _show as show
-from session_aware._demo import command as demo
+from session_aware._tools import show
+from session_aware._tools.demo import command as demo
 
 if TYPE_CHECKING:
     from argparse import Namespace

@@ -50,7 +50,7 @@ class Child(NamedTuple):
 
 CHILDREN = (
     Child("plain", ("raw call", "by hand", "airflow's way"), is_close=True),
-    Child("session_aware", ("session-aware",), "session_aware._service", is_close=True),
+    Child("session_aware", ("session-aware",), "session_aware._declare.service", is_close=True),
     Child("closures", ("functools.wraps closure", "wrapt.decorator")),
     Child("sa_decor", ("sa-decor",), "sa_decor", "sa-decor"),
     Child("oslo", ("oslo.db",), "oslo_db.sqlalchemy.enginefacade", "oslo.db", is_close=True),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy.exc import SAWarning
 
-from session_aware import _async, _owned, _ownership, _retry, _unit
+from session_aware._database import before_commit
+from session_aware._unit import asynchronous, owned, retry, unit
 from tests.faults.round import play
 from tests.faults.stages import STAGES
 
@@ -47,7 +48,7 @@ FAULTS = (
     Fault(
         "retry an unknown commit",
         "psycopg",
-        (_retry.Attempts._is_worth_another,),
+        (retry.Attempts._is_worth_another,),
         "if not isinstance(error, Exception) or",
         "if isinstance(error, CommitOutcomeUnknown):\n        return True\n    if not isinstance(error, Exception) or",
         "duplicated",
@@ -55,7 +56,7 @@ FAULTS = (
     Fault(
         "except Exception",
         "asyncpg",
-        (_unit.Unit.__exit__, _async.leave),
+        (unit.Unit.__exit__, asynchronous.leave),
         "if error is not None:",
         "if isinstance(error, Exception):",
         "cancelled_but_applied",
@@ -63,7 +64,7 @@ FAULTS = (
     Fault(
         "skip the poison check",
         "psycopg",
-        (_ownership.check_drivers, _ownership.refuse_poisoned),
+        (before_commit.check_drivers, before_commit.refuse_poisoned),
         "raise PoisonedTransactionError(msg)",
         "return  # raise",
         "lost",
@@ -71,7 +72,7 @@ FAULTS = (
     Fault(
         "do not ask the driver",
         "psycopg",
-        (_owned.Owned.end,),
+        (owned.Owned.end,),
         "if self.begun and not self.is_read_only:",
         "if False:",
         "lost",
@@ -79,7 +80,7 @@ FAULTS = (
     Fault(
         "call it unknown before COMMIT is sent",
         "psycopg",
-        (_owned.Owned._commit,),
+        (owned.Owned._commit,),
         "if self._must_watch_commit():",
         "if False:",
         "unknown_before_commit",

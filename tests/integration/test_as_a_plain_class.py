@@ -31,11 +31,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from session_aware import _lane
+from session_aware._call import lane
 
 cloudpickle: Final[Any] = importlib.import_module("cloudpickle")  # has no types
 pdb: Final[Any] = importlib.import_module("pdb")  # an import of it is taken for a forgotten one
-has_lane = pytest.mark.skipif(not _lane.IS_ON, reason="the lane is switched off by SESSION_AWARE_LANE=off")
+has_lane = pytest.mark.skipif(not lane.IS_ON, reason="the lane is switched off by SESSION_AWARE_LANE=off")
 README: Final = Path(__file__).parents[2] / "README.md"
 SOURCE: Final = '''
 """One class, as a service and without."""

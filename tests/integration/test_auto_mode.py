@@ -17,7 +17,8 @@ from sqlalchemy import event, exc, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
-from session_aware import NEW_SESSION, CommitOutcomeUnknown, SessionAwareError, _nesting
+from session_aware import NEW_SESSION, CommitOutcomeUnknown, SessionAwareError
+from session_aware._database.events import OWNER_KEY
 from tests.databases import AsyncDatabase, SyncDatabase
 from tests.ledger import Account, Entry
 from tests.services import JOINED, NOTHING, OWNED, UNDONE, Accounts, AsyncAccounts, Failure, aadd, add
@@ -107,7 +108,7 @@ def test_session_is_closed_after_the_return(work: Work) -> None:
     session = work.run(lambda session: session)
     assert not session.in_transaction()
     assert list(session) == []
-    assert _nesting.OWNER_KEY not in session.info
+    assert OWNER_KEY not in session.info
 
 
 def test_session_of_the_users_own_class_keeps_its_overrides(async_database: AsyncDatabase) -> None:
@@ -505,7 +506,7 @@ def test_unit_can_be_found_in_session_info_while_it_lasts(work: Work) -> None:
     seen: list[str] = []
 
     def remember(session: Session, _flush: object) -> None:
-        seen.append(session.info[_nesting.OWNER_KEY].name)
+        seen.append(session.info[OWNER_KEY].name)
 
     event.listen(Session, "after_flush", remember)
     try:

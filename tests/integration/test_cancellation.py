@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from session_aware import NEW_SESSION, CommitOutcomeUnknown, _shield, auto_session_ctx
+from session_aware import NEW_SESSION, CommitOutcomeUnknown, auto_session_ctx
+from session_aware._unit import shield
 from tests.databases import AsyncDatabase
 from tests.ledger import Entry
 from tests.servers.postgresql import PostgreSQL
@@ -198,7 +199,7 @@ def test_timeout_during_commit_is_a_timeout_after_the_commit(async_postgres: Asy
 def test_commit_that_outlasts_the_grace_period_is_unknown_and_leaks_nothing(
     async_postgres: AsyncDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_shield, "GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(shield, "GRACE_SECONDS", 0.05)
 
     async def scenario() -> None:
         sent = Sent(async_postgres)

@@ -24,11 +24,11 @@ from session_aware import (
     SessionAwareService,
     SessionFactoryError,
     SessionOwnershipError,
-    _shield,
     auto_session_func,
     configure,
     override_session_factory,
 )
+from session_aware._unit import shield
 from tests.databases import AsyncDatabase, SyncDatabase
 from tests.ledger import Account
 from tests.services import OWNED, UNDONE, Accounts, AsyncAccounts, Failure, Opener, aadd, add
@@ -376,7 +376,7 @@ def test_rollback_that_is_cancelled_twice_is_awaited(async_database: AsyncDataba
 def test_commit_that_ends_with_an_error_after_it_was_given_up_is_not_reported_by_the_loop(
     aiosqlite: AsyncDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_shield, "GRACE_SECONDS", 0.02)
+    monkeypatch.setattr(shield, "GRACE_SECONDS", 0.02)
 
     async def scenario() -> None:
         sent = asyncio.Event()

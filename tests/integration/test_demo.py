@@ -16,9 +16,9 @@ import pytest
 from sqlalchemy import DDL, create_engine, event, inspect, make_url, text
 
 from session_aware.__main__ import main
-from session_aware._demo.model import Account, Entry, Transfer, money
-from session_aware._demo.orders import SHIPPED
-from session_aware._demo.output import shortened
+from session_aware._tools.demo.model import Account, Entry, Transfer, money
+from session_aware._tools.demo.orders import SHIPPED
+from session_aware._tools.demo.output import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqlalchemy.orm import Session
 
 from session_aware import NEW_SESSION, CommitOutcomeUnknown, SessionAwareService
-from session_aware._faults import code_of
+from session_aware._database.faults import code_of
 from tests.fault_rows import TWICE, Work, connecting, sql, tried, tried_async
 from tests.faults.stage import wait_until
 from tests.servers._process import free_port

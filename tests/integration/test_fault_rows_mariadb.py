@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from session_aware import PoisonedTransactionError
-from session_aware._faults import code_of
+from session_aware._database.faults import code_of
 from tests.fault_rows import Work, connecting, sql, tried
 from tests.servers._process import HOST, free_port
 from tests.servers.mariadb import MariaDB

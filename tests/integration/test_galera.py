@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
 from session_aware import NEW_SESSION, CommitOutcomeUnknown, Retry, SessionAwareService, configure, is_transient
-from session_aware._faults import code_of, is_not_applied
+from session_aware._database.faults import code_of, is_not_applied
 from tests.ledger import Account, Base
 from tests.servers.galera import Galera
 

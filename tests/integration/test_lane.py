@@ -35,11 +35,10 @@ from session_aware import (
     Propagation,
     PropagationError,
     SessionAwareService,
-    _lane,
-    _wrap,
     auto_session_func,
     configure,
 )
+from session_aware._call import lane, wrapper
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterator
@@ -48,7 +47,7 @@ engine = create_engine("sqlite://")
 maker = sessionmaker(engine)
 async_maker = async_sessionmaker(create_async_engine("sqlite+aiosqlite://"))  # never connected
 GIVEN = Session()
-has_lane = pytest.mark.skipif(not _lane.IS_ON, reason="the lane is switched off by SESSION_AWARE_LANE=off")
+has_lane = pytest.mark.skipif(not lane.IS_ON, reason="the lane is switched off by SESSION_AWARE_LANE=off")
 
 
 class Words(SessionAwareService, session_factory=maker, async_session_factory=async_maker):
@@ -98,7 +97,7 @@ class Words(SessionAwareService, session_factory=maker, async_session_factory=as
 )
 def test_plain_functions_have_a_lane(name: str) -> None:
     value = vars(Words)[name]
-    assert _lane.is_lane(getattr(value, "__func__", value))
+    assert lane.is_lane(getattr(value, "__func__", value))
 
 
 def test_positional_only_args_and_kwargs_arrive() -> None:
@@ -114,9 +113,16 @@ def test_positional_only_args_and_kwargs_arrive() -> None:
 def test_parameters_may_be_called_like_the_lanes_own_names() -> None:
     class Clash(SessionAwareService, session_factory=maker):
         def run(
-            self, ask: int, method: int, new_session: int, planned: int, *, session: Session = NEW_SESSION, owner: int = 5
+            self,
+            ask: int,
+            method: int,
+            new_session: int,
+            asks_always: int,
+            *,
+            session: Session = NEW_SESSION,
+            owner: int = 5,
         ) -> Any:
-            return ask, method, new_session, planned, owner
+            return ask, method, new_session, asks_always, owner
 
         @staticmethod
         def static(owner: int, ask: int, *, session: Session = NEW_SESSION) -> Any:
@@ -368,13 +374,13 @@ def test_policies_of_a_subclass_and_of_configure_reach_calls_with_a_session() ->
 
 @has_lane
 def test_class_that_is_created_while_configure_runs_is_reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    make = _lane._made
+    make = lane._made
 
     def configured_meanwhile(*args: Any) -> Any:
         configure(propagation=Propagation.REQUIRES_NEW)
         return make(*args)
 
-    monkeypatch.setattr(_lane, "_made", configured_meanwhile)
+    monkeypatch.setattr(lane, "_made", configured_meanwhile)
 
     class Short(SessionAwareService, session_factory=maker):
         def get(self, *, session: Session = NEW_SESSION) -> int:
@@ -412,7 +418,7 @@ def test_classes_stay_collectable() -> None:
 
     def sizes() -> tuple[int, ...]:
         gc.collect()
-        return len(_lane._templates), len(_wrap._dispatchers), len(alive)
+        return len(lane._templates), len(wrapper._dispatchers), len(alive)
 
     make()
     before = sizes()
@@ -473,9 +479,9 @@ def test_templates_are_bounded() -> None:
         exec(f"def f(a{number}, *, session=None): return a{number}", scope)  # noqa: S102 - a parameter list never seen
         assert auto_session_func(session_factory=maker)(scope["f"])(number, session=GIVEN) == number
 
-    for number in range(_lane._LIMIT + 10):
+    for number in range(lane._LIMIT + 10):
         make(number)
-    assert len(_lane._templates) <= _lane._LIMIT
+    assert len(lane._templates) <= lane._LIMIT
 
 
 def test_lanes_are_made_by_many_threads_at_once() -> None:
@@ -536,7 +542,7 @@ def test_coverage_sees_the_methods_and_no_lane(tmp_path: Path, branches: list[st
         "if A:\n"
         "    print()\n"
     )
-    package = Path(_lane.__file__).parents[1]
+    package = Path(lane.__file__).parents[1]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
     said = []
     for command in (["run", *branches, "program.py"], ["report", "-m", "program.py"]):

@@ -24,7 +24,7 @@ from session_aware import (
     configure,
     is_transient,
 )
-from session_aware._faults import code_of
+from session_aware._database.faults import code_of
 from tests.ledger import Account, Base, Entry
 from tests.servers.mariadb import MariaDB
 from tests.servers.proxy import TcpProxy, Verdict, on_commit

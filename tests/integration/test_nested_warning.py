@@ -28,11 +28,11 @@ from session_aware import (
     NestedSessionWarning,
     Propagation,
     Retry,
-    _nesting,
     after_commit,
     auto_session_ctx,
     auto_session_func,
 )
+from session_aware._unit import nesting
 from tests.databases import AsyncDatabase, Databases, SyncDatabase
 from tests.ledger import Account
 from tests.services import NOTHING, OWNED, Accounts, AsyncAccounts
@@ -660,5 +660,5 @@ def test_block_in_a_generator_that_nobody_holds_is_collected_with_it(sqlite: Syn
     del holder
     gc.collect()
     assert gone() is None
-    assert _nesting._blocks == {}
+    assert nesting._blocks == {}
     assert sqlite.engine.pool.checkedout() == 0  # type: ignore[attr-defined]

@@ -271,7 +271,7 @@ def test_nobody_asks_the_clock_when_nobody_listens(sqlite: SyncDatabase, monkeyp
     def asked() -> float:
         pytest.fail("asked for the time")
 
-    monkeypatch.setattr("session_aware._observe.time.perf_counter", asked)
+    monkeypatch.setattr("session_aware._unit.observe.time.perf_counter", asked)
     work_on(sqlite).open("ann")
 
 

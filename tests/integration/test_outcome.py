@@ -13,16 +13,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from session_aware import (
-    NEW_SESSION,
-    CommitOutcomeUnknown,
-    Retry,
-    SessionAwareService,
-    UnitRecord,
-    _outcome,
-    _shield,
-    configure,
-)
+from session_aware import NEW_SESSION, CommitOutcomeUnknown, Retry, SessionAwareService, UnitRecord, configure
+from session_aware._database import outcome
+from session_aware._unit import shield
 from tests.databases import SyncDatabase
 from tests.faults.stage import wait_until
 from tests.ledger import Account, Base, Entry
@@ -410,7 +403,7 @@ def test_standby_that_lags_behind_may_not_answer(replicated: Replicated, monkeyp
         return found
 
     line, hook = replicated.line, on_commit(Verdict.CUT_ON_ANSWER)
-    monkeypatch.setattr(_outcome, "RESOLVE_SECONDS", 1.0)
+    monkeypatch.setattr(outcome, "RESOLVE_SECONDS", 1.0)
     configure(resolve_commit=True, retry=EAGER)
     line.proxy.on_client = judge
     with pytest.raises(CommitOutcomeUnknown, match="PostgreSQL was asked, but could not tell"):
@@ -459,11 +452,11 @@ def test_server_that_is_back_after_its_standby_was_asked_tells(replicated: Repli
 
 def test_status_that_the_server_has_forgotten_is_unknown(postgres: SyncDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     with postgres.engine.connect() as connection:
-        witness = _outcome.identify([connection])
+        witness = outcome.identify([connection])
         assert witness is not None
         assert connection.scalar(text("SELECT pg_xact_status('3'::xid8)")) is None
     assert witness._replace(id="3").is_committed() is None
-    monkeypatch.setattr(_outcome, "RESOLVE_SECONDS", 0.2)
+    monkeypatch.setattr(outcome, "RESOLVE_SECONDS", 0.2)
     assert witness._replace(id="no number").is_committed() is None  # whatever else is wrong with the question
 
 
@@ -476,7 +469,7 @@ def test_server_that_refuses_the_question_of_an_async_driver_leaves_it_unknown(
         with pytest.raises(CommitOutcomeUnknown):  # asyncpg: a refused connection is a bare OSError
             await work.aopen("ann")
 
-    monkeypatch.setattr(_outcome, "RESOLVE_SECONDS", 0.3)
+    monkeypatch.setattr(outcome, "RESOLVE_SECONDS", 0.3)
     configure(resolve_commit=True)
     line.run("asyncpg", scenario)
     line.proxy.accept()
@@ -484,7 +477,7 @@ def test_server_that_refuses_the_question_of_an_async_driver_leaves_it_unknown(
 
 
 def test_server_that_cannot_be_asked_leaves_it_unknown(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_outcome, "RESOLVE_SECONDS", 0.3)
+    monkeypatch.setattr(outcome, "RESOLVE_SECONDS", 0.3)
     configure(resolve_commit=True)
     line.at_commit(line.proxy.refuse)
     with pytest.raises(CommitOutcomeUnknown) as caught:
@@ -649,7 +642,7 @@ async def interrupted(line: Line, verdict: Verdict, how: str, then: Callable[[],
 def test_commit_that_hangs_beyond_the_grace_period_is_unknown(
     line: Line, driver: str, verdict: Verdict, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_shield, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(shield, "GRACE_SECONDS", 0.2)
     configure(retry=EAGER)
 
     async def scenario(_: Work) -> None:
@@ -712,10 +705,10 @@ def test_killed_backend_before_commit_is_tried_again(line: Line) -> None:
 
 def test_nothing_is_asked_of_sqlite_or_of_two_connections(sqlite: SyncDatabase, postgres: SyncDatabase) -> None:
     with sqlite.engine.connect() as one, postgres.engine.connect() as two, postgres.engine.connect() as three:
-        assert _outcome.identify([one]) is None
-        assert _outcome.identify([two, three]) is None
-        assert _outcome.identify([]) is None
-        witness = _outcome.identify([two])
+        assert outcome.identify([one]) is None
+        assert outcome.identify([two, three]) is None
+        assert outcome.identify([]) is None
+        witness = outcome.identify([two])
         assert witness is not None
         assert None not in witness
         assert witness._replace(id=None).is_committed() is None

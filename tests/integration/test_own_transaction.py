@@ -18,11 +18,10 @@ from session_aware import (
     Propagation,
     SessionAwareService,
     SessionFactoryError,
-    _database,
-    _driver,
     auto_session_ctx,
     auto_session_func,
 )
+from session_aware._database import connections, driver
 from tests.databases import AsyncDatabase, Databases, SyncDatabase
 from tests.ledger import Account, Entry
 from tests.services import Accounts, AsyncAccounts, Failure, aadd, add
@@ -224,13 +223,13 @@ def test_given_session_may_be_in_autocommit(autocommitting: Engine) -> None:
 
 def test_engine_is_asked_once(database: SyncDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Connection] = []
-    is_autocommit = _driver.is_autocommit
+    is_autocommit = driver.is_autocommit
 
     def counting(connection: Connection) -> bool | None:
         asked.append(connection)
         return is_autocommit(connection)
 
-    monkeypatch.setattr(_driver, "is_autocommit", counting)
+    monkeypatch.setattr(driver, "is_autocommit", counting)
     accounts = Accounts()
     engine = create_engine(database.engine.url)  # whose driver begins by itself
     for number, bind in enumerate((engine, engine.execution_options(label="x"))):
@@ -379,8 +378,8 @@ def test_async_connection_in_a_transaction_that_commit_would_not_end_is_refused(
 
 
 def test_policy_on_somebodys_connection_goes_with_the_unit(databases: Databases) -> None:
-    for driver in ("psycopg", "psycopg2", "sqlite"):
-        database = databases.sync(driver)
+    for name in ("psycopg", "psycopg2", "sqlite"):
+        database = databases.sync(name)
         with database.engine.connect() as connection:
             level = connection.get_isolation_level()
             connection.connection.rollback()  # which the driver has begun
@@ -391,7 +390,7 @@ def test_policy_on_somebodys_connection_goes_with_the_unit(databases: Databases)
                     assert connection.get_isolation_level() == (wanted or level)
                 assert connection.get_isolation_level() == level
                 connection.connection.rollback()
-                assert not event.contains(connection, "commit", _database._allow_writes)
+                assert not event.contains(connection, "commit", connections._allow_writes)
             with auto_session_ctx(session_factory=maker) as session:
-                add(session, driver)
-        assert driver in database.owners()
+                add(session, name)
+        assert name in database.owners()

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
-from session_aware import NEW_SESSION, SessionAwareService, _lane, auto_session_func, configure
+from session_aware import NEW_SESSION, SessionAwareService, auto_session_func, configure
+from session_aware._call import lane
 from tests.services import Accounts
 
 PROGRAM = """
@@ -141,7 +142,7 @@ print("seen")
 """
 
 
-has_lane = pytest.mark.skipif(not _lane.IS_ON, reason="the lane is switched off by SESSION_AWARE_LANE=off")
+has_lane = pytest.mark.skipif(not lane.IS_ON, reason="the lane is switched off by SESSION_AWARE_LANE=off")
 
 
 class Here(SessionAwareService):

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqlalchemy.orm import Session, sessionmaker
 
 from session_aware import NEW_SESSION, Retry, SessionAwareService, auto_session_func, configure, is_transient
-from session_aware._faults import code_of
+from session_aware._database.faults import code_of
 from tests.ledger import Account, Base
 from tests.servers.postgresql import PostgreSQL, Standby
 

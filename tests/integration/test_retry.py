@@ -21,10 +21,10 @@ from session_aware import (
     Propagation,
     Retry,
     SessionAwareService,
-    _policy,
     auto_session_ctx,
     configure,
 )
+from session_aware._unit import policy
 from tests.databases import AsyncDatabase, SyncDatabase
 from tests.ledger import Account
 from tests.services import OWNED, UNDONE, Failure, aadd, add
@@ -550,7 +550,7 @@ def test_value_out_of_bounds_is_refused(options: dict[str, Any]) -> None:
 
 
 def test_message_names_the_extra_where_tenacity_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_policy, "find_spec", lambda _: None)
+    monkeypatch.setattr(policy, "find_spec", lambda _: None)
     with pytest.raises(ModuleNotFoundError) as caught:
         Retry()
     assert caught.value.name == "tenacity"

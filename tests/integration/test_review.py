@@ -29,7 +29,7 @@ from session_aware import (
     auto_session_ctx,
     auto_session_func,
 )
-from session_aware import _shield as shield
+from session_aware._unit import shield
 from tests.ledger import Account
 from tests.services import add
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from session_aware import NEW_SESSION, NestedSessionWarning, _shield, after_commit, auto_session_ctx
+from session_aware import NEW_SESSION, NestedSessionWarning, after_commit, auto_session_ctx
+from session_aware._unit import shield
 from tests.databases import AsyncDatabase
 from tests.services import OWNED, UNDONE, AsyncAccounts, Failure, aadd
 
@@ -129,7 +130,7 @@ def test_nothing_is_left_of_tasks_that_end_units(async_database: AsyncDatabase, 
     async def scenario() -> None:
         async with auto_session_ctx(async_session_factory=async_database.maker) as session:
             after_commit(session, nested)  # whose unit ends in a task that a task of ours waits for
-        assert _shield._callers == {}
+        assert shield._callers == {}
 
     async_database.run(under(factory, scenario()))
     assert async_database.owners() == ["inner"]
@@ -140,13 +141,13 @@ def test_task_for_which_others_work_is_found_through_all_of_them() -> None:
 
     async def inner() -> None:
         await asyncio.sleep(0)
-        seen.append(_shield.caller_of(asyncio.current_task()))
+        seen.append(shield.caller_of(asyncio.current_task()))
 
     async def outer() -> None:
-        await _shield.shielded(inner())
+        await shield.shielded(inner())
 
     async def scenario() -> None:
-        await _shield.shielded(outer())
+        await shield.shielded(outer())
         assert seen == [asyncio.current_task()]
 
     asyncio.run(scenario())

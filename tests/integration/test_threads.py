@@ -23,16 +23,14 @@ from session_aware import (
     PropagationError,
     SessionAwareService,
     UnitRecord,
-    _configuration,
-    _factory,
-    _lane,
-    _wrap,
     after_commit,
     configure,
     describe,
     override_session_factory,
 )
-from session_aware._policy import Settings
+from session_aware._call import factory, lane, wrapper
+from session_aware._unit import configuration
+from session_aware._unit.configuration import Settings
 from tests.services import Failure
 
 THREADS = 4
@@ -110,7 +108,7 @@ def test_what_one_thread_configures_is_not_lost_to_another() -> None:
 
     def reads(turn: int) -> None:
         configure(read_only=turn % 2 == 1)
-        assert _configuration.settings.policy.read_only is (turn % 2 == 1)
+        assert configuration.settings.policy.read_only is (turn % 2 == 1)
 
     race(levels, against=reads, turns=20_000)
 
@@ -131,7 +129,7 @@ def test_an_override_is_seen_by_its_class_alone() -> None:
         assert Says().factory() == "configured"
 
     race(override, against=call, turns=2_000)
-    assert _factory._overrides == {}
+    assert factory._overrides == {}
 
 
 def test_configure_reaches_the_classes_that_other_threads_create() -> None:
@@ -151,7 +149,7 @@ def test_configure_reaches_the_classes_that_other_threads_create() -> None:
 
 
 def test_classes_of_many_shapes_are_created_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_lane, "_LIMIT", 2)  # so that templates come and go
+    monkeypatch.setattr(lane, "_LIMIT", 2)  # so that templates come and go
 
     def create(turn: int) -> None:
         names = [f"a{number}" for number in range(turn % 5)]
@@ -230,9 +228,9 @@ def test_a_finalizer_may_configure_while_somebody_configures(monkeypatch: pytest
         finalize()
         return Settings(*args)
 
-    monkeypatch.setattr(_configuration, "Settings", settings)
+    monkeypatch.setattr(configuration, "Settings", settings)
     in_time(lambda: configure(isolation_level="SERIALIZABLE"))
-    policy = _configuration.settings.policy
+    policy = configuration.settings.policy
     assert (policy.read_only, policy.isolation_level) == (True, "SERIALIZABLE")
 
 
@@ -244,13 +242,13 @@ def create_a_class(**parameters: Any) -> None:
 
 
 def test_a_finalizer_may_create_a_class_while_a_lane_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled, finalize = _lane._compiled, once(lambda: create_a_class(of_the_finalizer=1))
+    compiled, finalize = lane._compiled, once(lambda: create_a_class(of_the_finalizer=1))
 
     def compile_(shape: Any) -> Any:
         finalize()
         return compiled(shape)
 
-    monkeypatch.setattr(_lane, "_compiled", compile_)
+    monkeypatch.setattr(lane, "_compiled", compile_)
     in_time(lambda: create_a_class(of_the_thread=1))
 
 
@@ -262,7 +260,7 @@ def test_a_finalizer_may_configure_while_a_class_is_created(monkeypatch: pytest.
             finalize()
             super().add(item)
 
-    monkeypatch.setattr(_wrap, "_dispatchers", Finalizing())
+    monkeypatch.setattr(wrapper, "_dispatchers", Finalizing())
     in_time(create_a_class)
 
 

@@ -8,7 +8,7 @@ import mypy.api
 import pytest
 from mypy.errors import CompileError
 
-from session_aware import _service
+from session_aware._declare import service
 from session_aware.mypy_plugin import OLDEST_MYPY, _dispatch, _rules, _services, plugin
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def test_plugin_imports_neither_sqlalchemy_nor_wrapt() -> None:
 
 
 def test_names_of_construction_hooks_are_those_of_the_library() -> None:
-    assert _services.CONSTRUCTION == _service.CONSTRUCTION
+    assert _services.CONSTRUCTION == service.CONSTRUCTION
 
 
 def fails(*_: object, **__: object) -> None:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session, sessionmaker
 
 from session_aware import Propagation, PropagationError, SessionAwareService, SessionPolicy, override_session_factory
-from session_aware._factory import find
-from session_aware._plan import Plan, plan
-from session_aware._policy import merge
+from session_aware._call.factory import find
+from session_aware._call.plan import plan
+from session_aware._unit.policy import merge
+from session_aware._unit.request import Plan
 from tests.properties.programs import policies
 
 _quick = settings(deadline=None, derandomize=True, database=None)

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 
-from session_aware import Propagation, SessionPolicy, _nesting
+from session_aware import Propagation, SessionPolicy
+from session_aware._unit import nesting
 from tests.properties.houses import House, async_house, sync_house
 from tests.properties.programs import Body, Call, Fail, Finish, How, Misuse, Read, Stream, Try, Write, programs
 from tests.servers.postgresql import PostgreSQL
@@ -43,7 +44,7 @@ _closed_early: Body = (Read((Stream(How(), ((Write(),), (Write(),)), catches=Fal
 @pytest.fixture(autouse=True)
 def _far_sight(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look up the whole stack: the frames of the player lie between a body and the next one."""
-    monkeypatch.setattr(_nesting, "_FRAMES", 100_000)
+    monkeypatch.setattr(nesting, "_FRAMES", 100_000)
 
 
 @pytest.fixture(scope="session", params=["sqlite", "psycopg"])

@@ -19,7 +19,12 @@ __all__ = ["Project"]
 
 # An inner run forgets the modules that it imported, and these cannot be loaded twice.
 DIALECTS = ("mysql", "postgresql", "sqlite.aiosqlite")
-for module in ("asyncpg", "psycopg", "session_aware._async", *(f"sqlalchemy.dialects.{name}" for name in DIALECTS)):
+for module in (
+    "asyncpg",
+    "psycopg",
+    "session_aware._unit.asynchronous",
+    *(f"sqlalchemy.dialects.{name}" for name in DIALECTS),
+):
     import_module(module)
 
 ROOT = Path(__file__).parents[2]

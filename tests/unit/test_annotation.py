@@ -14,7 +14,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, scoped_session
 
-from session_aware import _annotation
+from session_aware._call.lane import hand_on
+from session_aware._declare import annotation
+from session_aware._declare.annotation import names_none_of
 
 MODULE = """
 import typing, sqlalchemy.orm, sqlalchemy.orm as orm
@@ -102,7 +104,7 @@ def declared(annotation: str, names: dict[str, Any], *, flags: int = 0, type_par
 
 
 def named(function: FunctionType, *, may_import: bool = False) -> list[type] | None:
-    return _annotation.classes_named(_annotation.of_session(function), function, may_import=may_import)
+    return annotation.classes_named(annotation.of_session(function), function, may_import=may_import)
 
 
 CASES: Mapping[str, list[type] | None] = {**NAMED, **(NAMED_SINCE_312 if sys.version_info >= (3, 12) else {})}
@@ -149,9 +151,9 @@ OTHER: dict[str, bool] = {
 @pytest.mark.parametrize("annotation", OTHER)
 def test_a_look_at_the_names_tells_if_they_are_classes_and_nothing_else(annotation: str) -> None:
     function = declared(annotation, module(SINCE_312))
-    assert _annotation.names_none_of((AsyncSession,), function) is OTHER[annotation]
+    assert names_none_of((AsyncSession,), function) is OTHER[annotation]
     cast("Any", function).__annotate__ = None
-    assert not _annotation.names_none_of((AsyncSession,), function)
+    assert not names_none_of((AsyncSession,), function)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="type parameters are new in Python 3.12")
@@ -227,7 +229,7 @@ class Evaluator:
 def test_annotations_that_are_handed_on_are_shared() -> None:
     annotationlib: Any = import_module("annotationlib")
     function, made = declared("Session", module()), declared("None", {})
-    _annotation.hand_on(function, made)
+    hand_on(function, made)
     for wanted in (annotationlib.Format.STRING, annotationlib.Format.FORWARDREF, annotationlib.Format.VALUE):
         assert annotationlib.get_annotations(made, format=wanted) == annotationlib.get_annotations(function, format=wanted)
     assert made.__annotations__ is function.__annotations__
@@ -248,4 +250,4 @@ class Vanishing(dict[str, Any]):
 @pytest.mark.parametrize("may_import", [False, True])
 def test_a_name_is_looked_up_in_one_step(may_import: bool) -> None:
     function: Any = declared("Session", Vanishing(module()))
-    assert _annotation.classes_named("Session", function, may_import=may_import) == [Session]
+    assert annotation.classes_named("Session", function, may_import=may_import) == [Session]

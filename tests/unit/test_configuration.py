@@ -6,20 +6,21 @@ import pytest
 from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlalchemy.orm import sessionmaker
 
-from session_aware import Propagation, SessionFactoryError, SessionPolicy, _configuration, configure
-from session_aware._policy import NO_SETTINGS
+from session_aware import Propagation, SessionFactoryError, SessionPolicy, configure
+from session_aware._unit import configuration
+from session_aware._unit.configuration import NO_SETTINGS
 
 MAKER = sessionmaker()
 
 
 def test_nothing_is_configured_at_first() -> None:
-    assert _configuration.settings is NO_SETTINGS
+    assert configuration.settings is NO_SETTINGS
 
 
 def test_what_is_not_named_stays_as_it_was() -> None:
     configure(session_factory=MAKER, propagation=Propagation.NESTED)
     configure(read_only=True)
-    settings = _configuration.settings
+    settings = configuration.settings
     assert settings.policy == SessionPolicy(propagation=Propagation.NESTED, read_only=True)
     assert dict(settings.factories) == {"session_factory": MAKER}
 
@@ -27,16 +28,16 @@ def test_what_is_not_named_stays_as_it_was() -> None:
 def test_explicit_none_takes_a_setting_back() -> None:
     configure(session_factory=MAKER, propagation=Propagation.NESTED, read_only=True, isolation_level="SERIALIZABLE")
     configure(session_factory=None, propagation=None, isolation_level=None)
-    settings = _configuration.settings
+    settings = configuration.settings
     assert settings.policy == SessionPolicy(read_only=True)
     assert dict(settings.factories) == {}
 
 
 def test_call_without_arguments_changes_nothing() -> None:
     configure(session_factory=MAKER)
-    before = _configuration.settings
+    before = configuration.settings
     configure()
-    assert _configuration.settings == before
+    assert configuration.settings == before
 
 
 def test_each_factory_has_its_keyword() -> None:
@@ -44,7 +45,7 @@ def test_each_factory_has_its_keyword() -> None:
     configure(
         session_factory=MAKER, read_session_factory=MAKER, async_session_factory=other, async_read_session_factory=other
     )
-    assert dict(_configuration.settings.factories) == {
+    assert dict(configuration.settings.factories) == {
         "session_factory": MAKER,
         "read_session_factory": MAKER,
         "async_session_factory": other,
@@ -56,17 +57,17 @@ def test_refused_factory_changes_nothing() -> None:
     configure(session_factory=MAKER)
     with pytest.raises(SessionFactoryError):
         configure(read_only=True, session_factory=async_sessionmaker())  # type: ignore[arg-type] # this is the point
-    assert _configuration.settings.policy == SessionPolicy()
-    assert dict(_configuration.settings.factories) == {"session_factory": MAKER}
+    assert configuration.settings.policy == SessionPolicy()
+    assert dict(configuration.settings.factories) == {"session_factory": MAKER}
 
 
 def test_refused_policy_changes_nothing() -> None:
     with pytest.raises(ValueError, match="leaves no transaction"):
         configure(session_factory=MAKER, isolation_level="AUTOCOMMIT")
-    assert _configuration.settings is NO_SETTINGS
+    assert configuration.settings is NO_SETTINGS
 
 
 def test_configured_factories_cannot_be_changed_in_place() -> None:
     configure(session_factory=MAKER)
     with pytest.raises(TypeError):
-        _configuration.settings.factories["session_factory"] = None  # type: ignore[index] # this is the point
+        configuration.settings.factories["session_factory"] = None  # type: ignore[index] # this is the point

@@ -12,7 +12,7 @@ import pytest
 
 import session_aware
 from session_aware import pytest_plugin
-from session_aware._sentinel import NEW
+from session_aware._call.sentinel import NEW
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -126,4 +126,4 @@ def test_light_names_do_not_import_sqlalchemy(statement: str) -> None:
 def test_sync_names_do_not_import_the_asyncio_extension() -> None:
     modules = imported_after("from session_aware import *")
     assert "sqlalchemy.orm" in modules
-    assert not modules & {"sqlalchemy.ext.asyncio", "session_aware._async"}
+    assert not modules & {"sqlalchemy.ext.asyncio", "session_aware._unit.asynchronous"}

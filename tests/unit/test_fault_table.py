@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from session_aware._faults import ABORTED, ABORTED_IN_BODY, LOST, REFUSED_AT_COMMIT, ROUTING, Code
+from session_aware._database.faults import ABORTED, ABORTED_IN_BODY, LOST, REFUSED_AT_COMMIT, ROUTING, Code
 
 TESTS = Path(__file__).parents[1]
 PG, PHASE, MARIA, LITE = "fault_rows", "commit_phase", "fault_rows_mariadb", "fault_rows_sqlite"

@@ -22,7 +22,7 @@ from sqlalchemy import create_engine, exc
 from sqlalchemy.engine import make_url
 
 from session_aware import CommitOutcomeUnknown, PoisonedTransactionError, is_transient
-from session_aware._faults import (
+from session_aware._database.faults import (
     ABORTED,
     ABORTED_IN_BODY,
     LOST,

@@ -35,8 +35,8 @@ from session_aware import (
     configure,
     override_session_factory,
 )
-from session_aware._plan import check_isolation_level
-from session_aware._signature import complaint
+from session_aware._database.connections import check_isolation_level
+from session_aware._declare.signature import complaint
 
 T = TypeVar("T")
 FILE = __file__

@@ -1,4 +1,4 @@
-"""``_nesting.warn``: where a warning points."""
+"""``_database.stack``: where a warning points."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from session_aware import NestedSessionWarning
-from session_aware._nesting import warn
+from session_aware._database.stack import warn
 
 
 def test_warning_points_to_the_line_that_is_neither_ours_nor_plumbing() -> None:

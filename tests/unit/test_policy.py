@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from session_aware import Propagation, SessionPolicy
-from session_aware._policy import NO_POLICY, NO_SETTINGS, merge
+from session_aware._unit.configuration import NO_SETTINGS
+from session_aware._unit.policy import NO_POLICY, merge
 
 
 def test_policy_says_nothing_by_default() -> None:

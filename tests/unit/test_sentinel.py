@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from session_aware import NEW_SESSION, SessionParameterError
-from session_aware._sentinel import is_given
+from session_aware._call.sentinel import is_given
 
 SENTINEL = cast("Any", NEW_SESSION)
 

@@ -13,21 +13,21 @@ import session_aware
 
 PACKAGE = Path(session_aware.__file__).parent
 PAGE = (PACKAGE / "manual" / "inside.md").read_text(encoding="utf-8")
-NAMED = set(re.findall(r"`(_[a-z_]+\.[A-Za-z_]+)", PAGE.partition("## Tasks")[0]))
+NAMED = set(re.findall(r"`(_[a-z]+\.[a-z_]+\.[A-Za-z_]+)", PAGE.partition("## Tasks")[0]))
 MODULES = {
-    file.stem: ast.parse(file.read_text(encoding="utf-8"))
-    for file in PACKAGE.glob("*.py")
-    if file.stem not in {"__init__", "__main__", "_describe", "_show"}  # tools, for one thread
+    f"{file.parent.name}.{file.stem}": ast.parse(file.read_text(encoding="utf-8"))
+    for file in PACKAGE.glob("_*/*.py")
+    if file.parent.name != "_tools"  # which are for one thread
 }
 TABLES = {
-    "_annotation._AS_TEXT",
-    "_async.RETRYING",
-    "_async.RUNNERS",
-    "_factory.SOUGHT",
-    "_runners.RETRYING",
-    "_runners.RUNNERS",
-    "_signature._KINDS",
-    "_units.UNITS",
+    "_call.factory.SOUGHT",
+    "_declare.annotation._AS_TEXT",
+    "_declare.signature._KINDS",
+    "_unit.async_runners.RETRYING",
+    "_unit.async_runners.RUNNERS",
+    "_unit.runners.RETRYING",
+    "_unit.runners.RUNNERS",
+    "_unit.runners.UNITS",
 }
 """Written when their module is imported, and never again."""
 
@@ -57,18 +57,18 @@ def shared() -> set[str]:
 
 
 def test_page_names_all_that_modules_share() -> None:
-    assert shared() - TABLES == {name for name in NAMED if name.partition(".")[0] in MODULES}
+    assert shared() - TABLES == {name for name in NAMED if name.rpartition(".")[0] in MODULES}
 
 
 @pytest.mark.parametrize("name", sorted(NAMED))
 def test_what_the_page_names_exists(name: str) -> None:
-    module, _, variable = name.partition(".")
+    module, _, variable = name.rpartition(".")
     assert hasattr(import_module(f"session_aware.{module}"), variable)
 
 
 @pytest.mark.parametrize("name", sorted(TABLES))
 def test_tables_of_constants_are_only_read(name: str) -> None:
-    module, _, variable = name.partition(".")
+    module, _, variable = name.rpartition(".")
     changing = re.compile(
         rf"\b{variable}(\[[^\]]*\] *=[^=]|\.(append|add|update|pop|clear|setdefault|extend|remove|discard)\()"
     )

@@ -1,4 +1,4 @@
-"""``_signature``: what is read from a callable, of every kind."""
+"""``_declare.signature``: what is read from a callable, of every kind."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from sqlalchemy.orm import Session, scoped_session
 from typing_extensions import TypeAliasType
 
 from session_aware import NEW_SESSION, SessionParameterError
-from session_aware._signature import (
-    Declaration,
-    Kind,
+from session_aware._call.declaration import Declaration
+from session_aware._declare.signature import (
     beneath,
     complaint,
     is_of_sqlalchemy,
@@ -25,6 +24,7 @@ from session_aware._signature import (
     session_parameter,
     signature_text,
 )
+from session_aware._unit.runners import Kind
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_definition", "check_keyword_only", "fullname_of", "is_marking", "is_plainly_decorated"]
 
-_MARK: Final = "session_aware._function.auto_session_func"
+_MARK: Final = "session_aware._declare.function.auto_session_func"
 _OVERLOAD: Final = frozenset({"typing.overload", "typing_extensions.overload"})
 
 # Decorators that leave the function beneath them what it is. Under any other one the plugin abstains.

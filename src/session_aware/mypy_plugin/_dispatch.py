@@ -31,9 +31,9 @@ R = TypeVar("R")
 
 _DECORATORS: Final = frozenset(
     {
-        "session_aware._function.AsyncSessionDecorator.__call__",
-        "session_aware._function.SessionDecorator.__call__",
-        "session_aware._function.auto_session_func",
+        "session_aware._declare.function.AsyncSessionDecorator.__call__",
+        "session_aware._declare.function.SessionDecorator.__call__",
+        "session_aware._declare.function.auto_session_func",
     }
 )
 _FOREIGN: Final = ("builtins.", "typing.", "sqlalchemy.")  # most of what is asked for, and neither services nor aware

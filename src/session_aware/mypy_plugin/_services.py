@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CONSTRUCTION", "is_rewritten_class", "is_service", "restore_class", "visit_service"]
 
-_SERVICE: Final = "session_aware._service.SessionAwareService"
+_SERVICE: Final = "session_aware._declare.service.SessionAwareService"
 
 CONSTRUCTION: Final = frozenset(
     {

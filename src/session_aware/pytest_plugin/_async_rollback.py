@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 from sqlalchemy.util import await_only
 
 from session_aware import override_session_factory
-from session_aware._shield import caller_of
+from session_aware._unit.shield import caller_of
 from session_aware.exceptions import SessionAwareError
 from session_aware.pytest_plugin._binding import Binding, bound_class
 from session_aware.pytest_plugin._callbacks import AfterCommit

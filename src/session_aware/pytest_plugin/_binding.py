@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import event
 
-from session_aware import _after_commit, _database
-from session_aware._nesting import OWNER_KEY
+from session_aware._database import after_commit, connections
+from session_aware._database.events import OWNER_KEY
 from session_aware.exceptions import SessionAwareError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Binding:
     def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the keywords of a sessionmaker whose sessions are bound here, made from those of the user's."""
         options = {keyword: value for keyword, value in given.items() if keyword not in _OTHER_DATABASES}
-        info = {_KEY: self, _after_commit.TAKER_KEY: self.after_commit.take, _database.PRETENDED_LEVEL_KEY: None}
+        info = {_KEY: self, after_commit.TAKER_KEY: self.after_commit.take, connections.PRETENDED_LEVEL_KEY: None}
         return {**options, "info": {**(options.get("info") or {}), **info}, "join_transaction_mode": "create_savepoint"}
 
     def connection_for(self, session: Session) -> Connection:

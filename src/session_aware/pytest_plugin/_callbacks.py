@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING
 
-from session_aware import _after_commit
+from session_aware._database import after_commit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ class AfterCommit:
             self.callbacks.append(callback)
             return
         try:
-            _after_commit.call(callback)
+            after_commit.call(callback)
         except Exception as error:
             self.errors.append(error)
             raise

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import Engine, event
 from sqlalchemy.sql.elements import ReleaseSavepointClause, RollbackToSavepointClause, SavepointClause
 
-from session_aware import UnitRecord, _configuration, configure
+from session_aware import UnitRecord, configure
+from session_aware._unit import configuration
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -84,7 +85,7 @@ def assert_units(
     """
     __tracebackhide__ = True
     units = Units()
-    before = _configuration.settings.observer
+    before = configuration.settings.observer
 
     def observe(record: UnitRecord) -> None:
         units.records.append(record)

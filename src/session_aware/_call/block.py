@@ -1,0 +1,296 @@
+"""``auto_session_ctx``: the block form, for ``with`` and ``async with``."""
+
+from __future__ import annotations
+
+import sys
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+
+from session_aware._call.factory import check_factory, find, session_classes
+from session_aware._call.plan import plan
+from session_aware._call.sentinel import is_given
+from session_aware._unit import configuration
+from session_aware._unit.nesting import hide, show
+from session_aware._unit.policy import SessionPolicy, merge
+from session_aware._unit.request import JOIN, OPEN, Asked, Request, refuse_other_session
+from session_aware._unit.runners import UNITS
+from session_aware.exceptions import SessionAwareError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import CodeType, FrameType, TracebackType
+    from weakref import ref
+
+    from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
+    from sqlalchemy.orm import Session, scoped_session
+
+    from session_aware._call.factory import AsyncSessionFactory, SessionFactory
+    from session_aware._unit.policy import Propagation
+    from session_aware._unit.unit import Unit
+
+__all__ = ["auto_session_ctx"]
+
+if TYPE_CHECKING:
+    S = TypeVar("S", bound=Session)
+    A = TypeVar("A", bound=AsyncSession)
+    Given = TypeVar("Given", bound=Session | scoped_session[Any])
+    AsyncGiven = TypeVar("AsyncGiven", bound=AsyncSession | async_scoped_session[Any])
+    S_co = TypeVar("S_co", bound=Session | scoped_session[Any], covariant=True)
+    A_co = TypeVar("A_co", bound=AsyncSession | async_scoped_session[Any], covariant=True)
+
+    class SyncSessionContext(Protocol[S_co]):
+        """For ``with``. Its ``__exit__`` returns None, so code after the block stays reachable for type checkers."""
+
+        def __enter__(self) -> S_co: ...
+        def __exit__(
+            self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+        ) -> None: ...
+
+    class AsyncSessionContext(Protocol[A_co]):
+        """For ``async with``."""
+
+        async def __aenter__(self) -> A_co: ...
+        async def __aexit__(
+            self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+        ) -> None: ...
+
+    class EitherSessionContext(SyncSessionContext[Session], AsyncSessionContext[AsyncSession], Protocol):
+        """For either, with the factories of ``configure``."""
+
+
+@overload
+def auto_session_ctx(
+    session: Given,
+    *,
+    is_commit: bool = ...,
+    propagation: Propagation | None = ...,
+    read_only: bool | None = ...,
+    isolation_level: str | None = ...,
+    resolve_commit: bool | None = ...,
+) -> SyncSessionContext[Given]: ...
+@overload
+def auto_session_ctx(
+    session: AsyncGiven,
+    *,
+    is_commit: bool = ...,
+    propagation: Propagation | None = ...,
+    read_only: bool | None = ...,
+    isolation_level: str | None = ...,
+    resolve_commit: bool | None = ...,
+) -> AsyncSessionContext[AsyncGiven]: ...
+@overload
+def auto_session_ctx(
+    session: S | None = None,
+    *,
+    is_commit: bool = ...,
+    session_factory: SessionFactory[S],
+    read_session_factory: SessionFactory[S] | None = ...,
+    propagation: Propagation | None = ...,
+    read_only: bool | None = ...,
+    isolation_level: str | None = ...,
+    resolve_commit: bool | None = ...,
+) -> SyncSessionContext[S]: ...
+@overload
+def auto_session_ctx(
+    session: A | None = None,
+    *,
+    is_commit: bool = ...,
+    async_session_factory: AsyncSessionFactory[A],
+    async_read_session_factory: AsyncSessionFactory[A] | None = ...,
+    propagation: Propagation | None = ...,
+    read_only: bool | None = ...,
+    isolation_level: str | None = ...,
+    resolve_commit: bool | None = ...,
+) -> AsyncSessionContext[A]: ...
+@overload
+def auto_session_ctx(
+    session: None = None,
+    *,
+    is_commit: bool = ...,
+    propagation: Propagation | None = ...,
+    read_only: bool | None = ...,
+    isolation_level: str | None = ...,
+    resolve_commit: bool | None = ...,
+) -> EitherSessionContext: ...
+def auto_session_ctx(
+    session: Any = None,
+    *,
+    is_commit: bool = True,
+    session_factory: SessionFactory[Any] | None = None,
+    async_session_factory: AsyncSessionFactory[Any] | None = None,
+    read_session_factory: SessionFactory[Any] | None = None,
+    async_read_session_factory: AsyncSessionFactory[Any] | None = None,
+    propagation: Propagation | None = None,
+    read_only: bool | None = None,
+    isolation_level: str | None = None,
+    resolve_commit: bool | None = None,
+) -> Any:
+    """Run a block in the given session, or in a new one of its own.
+
+    ``with auto_session_ctx(session) as s:`` yields a given session untouched: the caller owns it. Without one the block is
+    a unit of its own: a session is opened from the factory and begun; it is committed when the block ends, rolled back on
+    any exception, which is re-raised unchanged, and always closed. ``async with`` does the same with an ``AsyncSession``.
+    A context can be entered again after it has ended, not while it is open; each entry has its own session.
+
+    Args:
+        session: What the surrounding function was given: a session, a ``scoped_session``, or whatever stands in for one in
+            a test; it is yielded as it is. None: open one. Never ``NEW_SESSION`` as a literal.
+        is_commit: False rolls an owned block back at its end and keeps its objects readable (a dry run).
+        session_factory: Makes a new ``Session``. None: the one of ``configure``.
+        async_session_factory: Makes a new ``AsyncSession``, for ``async with``. None: the one of ``configure``.
+        read_session_factory: Takes the place of ``session_factory`` if ``read_only``.
+        async_read_session_factory: Takes the place of ``async_session_factory`` if ``read_only``.
+        propagation: See ``Propagation``.
+        read_only: See ``SessionPolicy``.
+        isolation_level: See ``SessionPolicy``.
+        resolve_commit: Ask PostgreSQL what became of an unknown COMMIT, see ``SessionPolicy``: after a crash of the
+            server, or a failover to a standby, some stay unknown.
+
+    Raises:
+        SessionFactoryError: There is no factory, or what was given is none of the keyword's kind.
+        PropagationError: ``MANDATORY`` without a session, ``REQUIRES_NEW`` with one; on entry.
+        PolicyConflictError: The given session's transaction has another isolation level; on entry.
+        SessionAwareError: The context is entered while it is open.
+
+    Example:
+        def transfer(session: Session | None = None) -> None:
+            with auto_session_ctx(session, session_factory=maker) as s:
+                s.add(Entry(...))
+    """
+    named = {
+        "session_factory": session_factory,
+        "async_session_factory": async_session_factory,
+        "read_session_factory": read_session_factory,
+        "async_read_session_factory": async_read_session_factory,
+    }
+    factories = {keyword: factory for keyword, factory in named.items() if factory is not None}
+    if isinstance(session, FunctionType):
+        name = session.__qualname__.rpartition("<locals>.")[2]
+        msg = (
+            f"auto_session_ctx: the function {name!r} stands where the session goes. "
+            "Write '@auto_session_func' above it, or 'with auto_session_ctx(...) as session:' inside it."
+        )
+        raise SessionAwareError(msg)
+    code = sys._getframe(1).f_code  # noqa: SLF001 - as warnings does
+    for keyword, named_factory in factories.items():
+        check_factory(named_factory, keyword, _name(code))
+    policy = SessionPolicy(
+        propagation=propagation, read_only=read_only, isolation_level=isolation_level, resolve_commit=resolve_commit
+    )
+    return _Block(session, code, policy, factories, is_commit=is_commit)
+
+
+auto_session_ctx.__module__ = "session_aware"
+
+
+class _Block:
+    """A unit for either ``with`` or ``async with``: which of the two shows when it is entered, so it is decided then.
+
+    Attributes:
+        session: What it yields, while it is open.
+        frame: See ``_nesting.Block``.
+        outer: Likewise.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_code",
+        "_factories",
+        "_given",
+        "_is_commit",
+        "_policy",
+        "_unit",
+        "frame",
+        "outer",
+        "session",
+    )
+
+    def __init__(
+        self, given: object, code: CodeType, policy: SessionPolicy, factories: Mapping[str, object], *, is_commit: bool
+    ) -> None:
+        self._given = given if is_given(given) else None
+        self._code = code
+        self._policy = policy
+        self._factories = factories
+        self._is_commit = is_commit
+        self._unit: Unit | None = None  # a block that joins has none: there is nothing to do
+        self.session: Any = None
+        self.frame: FrameType | None = None
+        self.outer: ref[Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """Say where it is."""
+        return _name(self._code)
+
+    def _decide(self, *, is_async: bool) -> Unit | None:
+        """Return the unit that this block is, or None if it has nothing to do."""
+        if self.frame is not None:
+            msg = f"{self.name}: it is open already. Write another 'auto_session_ctx(...)' for a block inside the block."
+            raise SessionAwareError(msg)
+        configured = configuration.settings  # once: policy and factories of one configure()
+        policy = merge(self._policy, configured.policy)
+        chosen = plan(policy, is_given=self._given is not None, name=self.name)
+        read_only = policy.read_only is True
+        request = Request(chosen, self.name, policy, commits=self._is_commit and not read_only, asked=Asked.AS_A_BLOCK)
+        source = self._given
+        if chosen is OPEN:
+            own, of_all = self._factories, configured.factories
+            source = find(own, of_all, None, is_async=is_async, read_only=read_only, name=self.name)
+        if isinstance(source, session_classes(is_async=not is_async)):
+            refuse_other_session(request, source, "AsyncSession" if is_async else "Session")
+        return None if chosen is JOIN else UNITS[chosen](request, source)
+
+    def __enter__(self) -> object:
+        self._unit = self._decide(is_async=False)
+        show(self)
+        try:
+            session = None if self._unit is None else self._unit.__enter__()
+        except BaseException:
+            self._leave()
+            raise
+        self.session = session if self._given is None else self._given  # as it is: a scoped_session, a stand-in of a test
+        return self.session
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if (unit := self._leave()) is not None:
+            unit.__exit__(kind, error, traceback)
+
+    async def __aenter__(self) -> object:
+        self._unit = self._decide(is_async=True)
+        show(self)  # before another task gets its turn
+        try:
+            session = None if self._unit is None else await self._unit.__aenter__()
+        except BaseException:
+            self._leave()
+            raise
+        self.session = session if self._given is None else self._given
+        return self.session
+
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if (unit := self._leave()) is not None:
+            await unit.__aexit__(kind, error, traceback)
+
+    def _leave(self) -> Unit | None:
+        if self.frame is None:
+            msg = f"{self.name}: it was left without having been entered."
+            raise SessionAwareError(msg)
+        hide(self)
+        unit, self._unit, self.session = self._unit, None, None
+        return unit
+
+    def __call__(self, *_: object, **__: object) -> None:
+        """Refuse to be a decorator.
+
+        Raises:
+            SessionAwareError: Always.
+        """
+        msg = (
+            f"{self.name}: it is a block, not a decorator. Write '@auto_session_func(...)' above a function that declares "
+            "'*, session: Session = NEW_SESSION', or 'with auto_session_ctx(...) as session:' inside it."
+        )
+        raise SessionAwareError(msg)
+
+
+def _name(code: CodeType) -> str:
+    return f"auto_session_ctx in {code.co_qualname.rpartition('<locals>.')[2]}"

@@ -1,0 +1,313 @@
+"""Put wrapt around a callable: a call enters here, is decided by ``_plan`` and handed over to ``_runners`` or ``_async``."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from functools import singledispatchmethod
+from importlib import import_module
+from threading import RLock
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from weakref import WeakSet
+
+import wrapt
+
+from session_aware._call import factory
+from session_aware._call.declaration import layers
+from session_aware._call.lane import Binding, OwnerMethod, make_lane, wrapper_behind
+from session_aware._call.plan import looks_at_given, plan
+from session_aware._call.sentinel import NEW
+from session_aware._unit import configuration, runners
+from session_aware._unit.policy import NO_POLICY, merge
+from session_aware._unit.request import JOIN, OPEN, Asked, Request
+from session_aware._unit.runners import UNITS, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from session_aware._call.declaration import Declaration
+    from session_aware._unit.configuration import Settings
+    from session_aware._unit.policy import SessionPolicy
+
+    _BoundFunctionWrapper = wrapt.BoundFunctionWrapper[..., Any]
+    _FunctionWrapper = wrapt.FunctionWrapper[..., Any]
+else:  # wrapt 1's classes take no parameters
+    _BoundFunctionWrapper = wrapt.BoundFunctionWrapper
+    _FunctionWrapper = wrapt.FunctionWrapper
+
+__all__ = [
+    "DECORATED_ATTRIBUTE",
+    "POLICY_ATTRIBUTE",
+    "BoundFunction",
+    "SessionFunction",
+    "binding_of",
+    "dispatcher_beneath",
+    "dispatcher_of",
+    "unwrapped",
+    "wrap",
+]
+
+Runner: TypeAlias = "Callable[..., object]"
+
+POLICY_ATTRIBUTE: Final = "__session_policy__"
+"""Where a service class keeps its policy, merged with those of its bases."""
+
+DECORATED_ATTRIBUTE: Final = "__session_decorated__"
+"""Where it keeps the dispatchers that stand beneath other people's decorators, which call them as functions.
+
+On the class and not on the dispatcher: several classes, and free functions, may share one.
+"""
+
+
+def _runner(kind: Kind, request: Request) -> Runner:
+    # The asynchronous ones only if they are needed: greenlet is an extra.
+    of_kind: Any = import_module("session_aware._unit.async_runners") if kind.is_async else runners
+    is_retried = request.policy.retry is not None and request.plan is OPEN
+    return cast("Runner", (of_kind.RETRYING if is_retried else of_kind.RUNNERS)[kind])
+
+
+_NOT_DECIDED: Final = (None, None, Request(JOIN, "", NO_POLICY, commits=False), None)
+_OMITTED: Final = 0
+_GIVEN: Final = 1
+_NONE: Final = 2
+
+
+_lock: Final = RLock()  # a finalizer may run while it is held, and create a class or configure
+_dispatchers: Final[WeakSet[Dispatcher]] = WeakSet()
+
+
+def ask_always(dispatchers: Iterable[Dispatcher] | None = None) -> None:
+    """Let the lanes in front of these ask even when a session is given; all of the process if none are named.
+
+    There is no way back: where a setting is taken back they stay right, and become as slow as wrapt alone.
+    """
+    if dispatchers is None:
+        with _lock:  # while another thread creates classes
+            dispatchers = list(_dispatchers)
+    for dispatcher in dispatchers:
+        dispatcher.asks_always[:] = [True]
+
+
+class Dispatcher:
+    """What wrapt calls instead of the callable: look the policy and the factory up, plan, hand a unit over to the runner."""
+
+    __slots__ = ("__weakref__", "_decided", "_is_async", "_is_named", "asks_always", "binding", "declaration", "settings")
+
+    def __init__(
+        self, declaration: Declaration, settings: Settings, binding: Binding, asks_always: list[bool] | None = None
+    ) -> None:
+        self.binding = binding
+        self.declaration = declaration
+        self.settings = settings
+        # Shared with the lane, if there is one, also through pickles: not empty where it asks even if a session is given.
+        self.asks_always: list[bool] = [] if asks_always is None else asks_always
+        with _lock:
+            _dispatchers.add(self)
+        self._is_async = declaration.kind.is_async
+        self._is_named = declaration.kind in {Kind.COROUTINE, Kind.GENERATOR, Kind.ASYNC_GENERATOR}
+        # Without a session, with one, with None: the policies of the class and of ``configure``, what they make of a call.
+        self._decided: list[tuple[SessionPolicy | None, SessionPolicy | None, Request, Runner | None]] = [_NOT_DECIDED] * 3
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Dispatcher, (self.declaration, self.settings, self.binding, self.asks_always)
+
+    def dispatch(
+        self, wrapped: Callable[..., object], target: object, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> object:
+        """Carry a call out; wrapt calls this."""
+        source = kwargs.get("session")
+        given = _OMITTED if source is NEW else _GIVEN if source is not None else _NONE if "session" in kwargs else _OMITTED
+        if target is None and args:
+            # Called as a function, a method finds its object there: its lane does that, and so do other decorators.
+            target = args[0] if self.binding is Binding.INSTANCE or self._is_method_of(args[0]) else None
+        of_class = getattr(target if isinstance(target, type) else type(target), POLICY_ATTRIBUTE, NO_POLICY)
+        settings = configuration.settings  # once: policy and factories of one configure()
+        configured = settings.policy
+        # One read, one assignment: safe between threads without a lock.
+        known_class, known_configured, request, runner = self._decided[given]
+        if known_class is not of_class or known_configured is not configured:
+            request, runner = self._decide(of_class, configured, given), None
+            self._decided[given] = of_class, configured, request, runner
+        if request.plan is JOIN:
+            return wrapped(*args, **kwargs)
+        if given is not _GIVEN:
+            read_only = request.policy.read_only is True
+            source = factory.find(
+                self.settings.factories, settings.factories, target, self._is_async, read_only, request.name
+            )
+        if runner is None:  # only now: a missing factory is reported before a missing greenlet
+            runner = _runner(self.declaration.kind, request)
+            self._decided[given] = of_class, configured, request, runner
+        if self.declaration.is_commit is not None and "is_commit" in kwargs:
+            commits = request.policy.read_only is not True and bool(kwargs["is_commit"])
+            request = dataclasses.replace(request, commits=commits)
+        made: Any = runner(UNITS[request.plan](request, source), wrapped, args, kwargs)
+        if self._is_named:  # in task dumps, and where it is never awaited, for what the caller called
+            made.__name__, made.__qualname__ = self.declaration.function_name
+        return made
+
+    def _is_method_of(self, first: object) -> bool:
+        decorated = getattr(first if isinstance(first, type) else type(first), DECORATED_ATTRIBUTE, None)
+        return isinstance(decorated, frozenset) and self in decorated
+
+    def _decide(self, of_class: SessionPolicy, configured: SessionPolicy, given: int) -> Request:
+        declaration = self.declaration
+        kind = declaration.kind
+        policy = merge(self.settings.policy, of_class, configured)
+        chosen = plan(policy, is_given=given == _GIVEN, name=declaration.name)
+        commits = policy.read_only is not True and declaration.is_commit is not False
+        is_suspendable = kind in {Kind.GENERATOR, Kind.CONTEXT}
+        asked = Asked.WITH_NONE if given == _NONE else Asked.WITHOUT
+        return Request(chosen, declaration.name, policy, commits=commits, asked=asked, is_suspendable=is_suspendable)
+
+    def policy(self, owner: type | None) -> SessionPolicy:
+        """Merge what the method, the class through which it was reached, and ``configure`` say."""
+        return merge(self.settings.policy, getattr(owner, POLICY_ATTRIBUTE, NO_POLICY), configuration.settings.policy)
+
+
+class BoundFunction(_BoundFunctionWrapper):
+    """A bound session-aware callable. wrapt refuses to copy and pickle its proxies; a bound method can do both."""
+
+    __slots__ = ()
+    is_of_class = False
+
+    def __copy__(self) -> object:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, object]) -> object:
+        if self._self_instance is None:
+            return self
+        return getattr(copy.deepcopy(self._self_instance, memo), self._attribute())
+
+    def __reduce_ex__(self, _protocol: object) -> tuple[object, ...]:
+        of = self._self_owner if self._self_instance is None else self._self_instance
+        return getattr, (of, self._attribute())
+
+    def _attribute(self) -> str:
+        """Find the name under which the class holds it: ``__name__`` is not it for mangled and assigned ones."""
+        classes = () if self._self_owner is None else self._self_owner.__mro__
+        found = (name for cls in classes for name, value in vars(cls).copy().items() if value is self._self_parent)
+        return next(found, None) or self.__name__
+
+
+class _BoundToClass(BoundFunction):
+    """A class method, or a static method that knows its class: ``B.s()`` uses B's factory, though A wrote ``s``."""
+
+    __slots__ = ()
+    is_of_class = True
+
+    def __call__(self, /, *args: object, **kwargs: object) -> object:
+        return self._self_wrapper(self.__wrapped__, self._self_owner, args, kwargs)
+
+
+class SessionFunction(_FunctionWrapper):
+    """A session-aware callable: function, class attribute, static or class method."""
+
+    __bound_function_wrapper__ = BoundFunction
+    _self_has_lane = False
+
+    @property  # type: ignore[misc] # read-only, as wrapt has it
+    def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride] - likewise
+        # Behind a lane nobody looks for a function, and cloudpickle would take one apart and lose what wraps it.
+        return type(self) if self._self_has_lane else type(self.__wrapped__)
+
+    def __get__(self, instance: object, owner: type | None = None) -> object:
+        if type(self.__wrapped__) is not FunctionType:
+            return super().__get__(instance, owner)
+        return self if instance is None else MethodType(self, instance)  # as a function does
+
+    def __copy__(self) -> object:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> object:
+        return self  # as functions do
+
+    def __reduce_ex__(self, _protocol: object) -> str | tuple[object, ...]:
+        dispatcher: Dispatcher = cast("Any", self._self_wrapper).__self__
+        is_function = dispatcher.binding is Binding.FUNCTION or type(self.__wrapped__) is FunctionType
+        if is_function and not self._self_has_lane:
+            return self.__qualname__  # as functions do
+        return _restored, (
+            type(self),
+            self.__wrapped__,
+            dispatcher,
+            self._self_has_lane,
+        )  # for cloudpickle and dill, which take classes apart
+
+
+def _restored(
+    cls: type[SessionFunction],
+    function: Callable[..., object],
+    dispatcher: Dispatcher,
+    has_lane: bool,  # noqa: FBT001 - called by pickle
+) -> SessionFunction:
+    made = cls(function, dispatcher.dispatch)
+    made._self_has_lane = has_lane
+    return made
+
+
+class _ClassSessionFunction(SessionFunction):
+    __bound_function_wrapper__ = _BoundToClass
+    __get__ = _FunctionWrapper.__get__  # there is no function to bind, and no time to lose
+
+
+def wrap(
+    function: Callable[..., object], declaration: Declaration, settings: Settings, *, binding: Binding
+) -> Callable[..., object]:
+    """Return what stands in the place of a callable, or of a static- or classmethod object around one.
+
+    That is a wrapt wrapper, behind a lane if the callable is a plain function.
+    """
+    is_of_class = binding in {Binding.CLASS, Binding.OWNER}
+    dispatcher = Dispatcher(declaration, settings, binding)
+    wrapper = (_ClassSessionFunction if is_of_class else SessionFunction)(function, dispatcher.dispatch)
+    inner = function.__func__ if isinstance(function, staticmethod | classmethod) else function
+    lane = make_lane(inner, binding, wrapper, dispatcher.asks_always)
+    if lane is None:
+        return wrapper
+    wrapper._self_has_lane = True  # noqa: SLF001 - wrapt's way for subclasses
+    if any(
+        map(looks_at_given, (settings.policy, configuration.settings.policy))
+    ):  # read now: configure() has told those that were there
+        ask_always([dispatcher])
+    placed = OwnerMethod(lane) if binding is Binding.OWNER else classmethod(lane) if binding is Binding.CLASS else lane
+    return cast("Callable[..., object]", placed)
+
+
+def _wrapper_of(value: object) -> Any:  # noqa: ANN401 - wrapt's proxy
+    # By the type, and not by isinstance: that asks for __class__, where proxies of others run code or fail.
+    if issubclass(type(value), SessionFunction):  # first: around a static- or classmethod it claims to be one
+        return value
+    if issubclass(type(value), BoundFunction):
+        return cast("BoundFunction", value)._self_parent  # noqa: SLF001 - wrapt's way for subclasses
+    function = cast("Any", value).__func__ if issubclass(type(value), staticmethod | classmethod) else value
+    return function if issubclass(type(function), SessionFunction) else wrapper_behind(function)
+
+
+def dispatcher_of(value: object) -> Dispatcher | None:
+    """Return what decides the calls of a wrapped callable, in front of which a lane may stand; None for any other."""
+    wrapper = _wrapper_of(value)
+    return None if wrapper is None else cast("Dispatcher", wrapper._self_wrapper.__self__)  # noqa: SLF001 - wrapt's own way
+
+
+def unwrapped(value: object) -> Callable[..., object]:
+    """Return what was wrapped, as it was handed to ``wrap``, in the static- or classmethod object that stands around it."""
+    function: Any = _wrapper_of(value).__wrapped__
+    if isinstance(value, staticmethod | classmethod) and not isinstance(function, staticmethod | classmethod):
+        function = type(value)(function)
+    return cast("Callable[..., object]", function)
+
+
+def binding_of(value: object, function: Binding) -> Binding:
+    """Say how a static- or classmethod object is bound; anything else as ``function`` says."""
+    if isinstance(value, singledispatchmethod):
+        value = value.func
+    return (
+        Binding.OWNER if isinstance(value, staticmethod) else Binding.CLASS if isinstance(value, classmethod) else function
+    )
+
+
+def dispatcher_beneath(function: object) -> Dispatcher | None:
+    """Return what decides the calls of the @auto_session_func beneath a decorator, whose policy holds; None without one."""
+    return next(filter(None, map(dispatcher_of, layers(function))), None)

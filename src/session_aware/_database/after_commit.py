@@ -1,0 +1,146 @@
+"""``after_commit``: run something once the work is committed, and only then."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast, overload
+
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from session_aware._database.listeners import savepoint_around
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import SessionTransaction
+
+__all__ = ["TAKER_KEY", "after_commit", "call"]
+
+_logger: Final = logging.getLogger("session_aware")
+_KEY: Final = "session_aware.after_commit"
+
+TAKER_KEY: Final = "session_aware.after_commit.taker"
+"""Where ``session.info`` may hold what takes each callback in the place of ``call``: the pytest plugin keeps them."""
+
+
+class _Registered(NamedTuple):
+    callback: Callable[[], object]
+    savepoints: tuple[SessionTransaction, ...]
+
+
+class _Callbacks:
+    """What waits for the end of one session's transaction, in order."""
+
+    __slots__ = ("is_committed", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: list[_Registered] = []
+        self.is_committed = False
+
+
+@overload
+def after_commit(session: Session, callback: Callable[[], object]) -> None: ...
+@overload
+def after_commit(session: AsyncSession, callback: Callable[[], Awaitable[object] | object]) -> None: ...
+def after_commit(session: Any, callback: Callable[[], Any]) -> None:
+    """Call ``callback`` after the outermost COMMIT of the session's transaction.
+
+    In auto mode that is the library's, in manual mode the caller's. It is dropped if the transaction, or the savepoint in
+    which it was registered, rolls back, and with a dry run. Several run in the order of their registration. The session's
+    transaction is over then: a callback that needs the database opens a unit of its own. What it raises is logged (logger
+    ``session_aware``, level ERROR) and neither undoes nor repeats the commit, nor keeps the next callback from running;
+    only what is no ``Exception``, such as KeyboardInterrupt, passes through. It runs in the thread that commits. An async
+    unit commits in a task of its own, which no cancellation reaches; context variables that a callback sets stay set.
+
+    Args:
+        session: The session that the body was given: a ``Session`` or an ``AsyncSession``.
+        callback: Called without arguments. With an ``AsyncSession`` it may be a coroutine function, whose coroutine is
+            awaited.
+
+    Raises:
+        TypeError: The callback cannot be called, or is a coroutine function and the session a plain one.
+
+    Example:
+        def open(self, owner: str, *, session: Session = NEW_SESSION) -> None:
+            session.add(Account(owner=owner))
+            after_commit(session, lambda: mail.welcome(owner))
+    """
+    if not callable(cast("object", callback)):
+        msg = f"after_commit: {callback!r} cannot be called. Write 'after_commit(session, lambda: ...)'."
+        raise TypeError(msg)
+    sync_session: Session = getattr(session, "sync_session", session)
+    if not isinstance(cast("object", sync_session), Session):
+        msg = f"after_commit: the first argument is a {type(session).__name__}. Write 'after_commit(session, callback)'."
+        raise TypeError(msg)
+    if sync_session is session and inspect.iscoroutinefunction(callback):
+        msg = (
+            f"after_commit: {getattr(callback, '__qualname__', callback)!r} is a coroutine function, but a Session cannot "
+            "await it. Write a plain function, or use an AsyncSession."
+        )
+        raise TypeError(msg)
+    callbacks: _Callbacks | None = sync_session.info.get(_KEY)
+    if callbacks is None:
+        callbacks = sync_session.info[_KEY] = _Callbacks()
+        for name, listener in _LISTENERS:
+            event.listen(sync_session, name, listener)
+    if not sync_session.in_transaction():
+        sync_session.begin()  # as its next statement would
+    savepoints = []
+    transaction = sync_session.get_nested_transaction()
+    while transaction is not None:
+        savepoints.append(transaction)
+        transaction = transaction.parent
+    callbacks.waiting.append(_Registered(callback, tuple(savepoints)))
+
+
+after_commit.__module__ = "session_aware"
+
+
+def _note_commit(session: Session) -> None:
+    if not session.in_nested_transaction():
+        session.info[_KEY].is_committed = True
+
+
+def _forget(session: Session, ended: SessionTransaction) -> None:
+    callbacks: _Callbacks = session.info[_KEY]
+    undone = savepoint_around(ended)
+    callbacks.waiting = [one for one in callbacks.waiting if undone is not None and undone not in one.savepoints]
+
+
+def _run(session: Session, ended: SessionTransaction) -> None:
+    """Run what waits once the outermost transaction has ended, and by then closed its connections."""
+    if ended.parent is not None:
+        return
+    callbacks: _Callbacks = session.info[_KEY]
+    waiting = callbacks.waiting if callbacks.is_committed else []
+    callbacks.waiting, callbacks.is_committed = [], False  # first: a callback may use the session again
+    take: Callable[[Callable[[], object]], None] = session.info.get(TAKER_KEY, call)
+    for registered in waiting:
+        try:
+            take(registered.callback)
+        except Exception:
+            name = getattr(registered.callback, "__qualname__", repr(registered.callback))
+            _logger.exception("after_commit: %s failed; the transaction is committed", name)
+
+
+def call(callback: Callable[[], object]) -> None:
+    """Call what waited; an async session's commit runs in a greenlet, which awaits what is awaitable."""
+    result = callback()
+    if inspect.isawaitable(result):
+        _await(result)
+
+
+def _await(awaitable: Awaitable[object]) -> None:
+    from sqlalchemy.util import await_only  # noqa: PLC0415 - needs greenlet, which is an extra
+
+    await_only(awaitable)
+
+
+_LISTENERS: Final[tuple[tuple[str, Callable[..., None]], ...]] = (
+    ("after_commit", _note_commit),
+    ("after_soft_rollback", _forget),
+    ("after_transaction_end", _run),
+)

@@ -1,0 +1,310 @@
+"""What a unit asks of each connection that its session takes: a transaction to end, the isolation level, READ ONLY.
+
+A session may take several connections, one for each of its binds, and shows which only when a statement needs one. So the
+engine that it chooses is exchanged for a twin whose connections begin as the policy wants, and what can only be said or
+checked on the connection itself is done when ``after_begin`` announces it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import InvalidRequestError, UnboundExecutionError
+
+from session_aware._database import driver
+from session_aware._database.listeners import engine_beneath, listen, put_back, unlisten
+from session_aware.exceptions import PolicyConflictError, SessionFactoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import RootTransaction
+    from sqlalchemy.orm import Session, SessionTransaction
+
+
+__all__ = [
+    "PRETENDED_LEVEL_KEY",
+    "Preparation",
+    "check_autocommit",
+    "check_bound_connection",
+    "check_isolation_level",
+    "check_taken_connection",
+    "connections_of",
+    "is_half_ended",
+    "verify_levels",
+]
+
+PRETENDED_LEVEL_KEY: Final = "session_aware.pretended_level"
+"""In ``session.info`` where units run one after the other inside one transaction, as the pytest plugin makes them.
+
+They are isolated from each other at every level, so the level that a unit asks for is not set but remembered there, and
+whoever joins is checked against it. None until a unit asks.
+"""
+
+_CHECKED_KEY: Final = "session_aware.has_transactions"
+_SHOULD_COMMIT: Final = 2
+_IS_CLOSED: Final = 3
+
+
+def _taken(transaction: SessionTransaction) -> dict[object, tuple[Any, ...]]:
+    """Return what a session's transaction keeps of each bind: both, whether it ends that, and whether it closes this.
+
+    SQLAlchemy has no public way to ask. Without it the checks that need it find nothing.
+    """
+    taken: dict[object, tuple[Any, ...]] = getattr(cast("object", transaction), "_connections", {})
+    return taken
+
+
+def connections_of(session: Session) -> list[Connection]:
+    """Return the connections that a session has taken; that of its default bind is taken now, if it has one."""
+    found: dict[int, Connection] = {}
+    with contextlib.suppress(UnboundExecutionError):
+        default = session.connection()
+        found[id(default)] = default
+    if (transaction := session.get_transaction()) is not None:
+        found.update((id(entry[0]), entry[0]) for entry in _taken(transaction).values())
+    return [*found.values()]
+
+
+def check_bound_connection(session: Session, name: str) -> bool:
+    """Say whether a session without a transaction will join that of the Connection it is bound to, and refuse a false one.
+
+    Raises:
+        SessionFactoryError: Somebody else began it, and the unit's COMMIT would leave it open.
+    """
+    bind = session.bind
+    if not isinstance(bind, Connection) or not bind.in_transaction():
+        return False
+    mode = session.join_transaction_mode
+    if mode == "rollback_only" or (mode == "conditional_savepoint" and not bind.in_nested_transaction()):
+        _refuse_outer_transaction(session, name)
+    return True
+
+
+def check_taken_connection(session: Session, transaction: SessionTransaction, connection: Connection, name: str) -> None:
+    """Refuse the same of a connection that the session has taken, whichever of its binds that is.
+
+    Raises:
+        SessionFactoryError: Likewise.
+    """
+    if (entry := _taken(transaction).get(connection)) is not None and not entry[_SHOULD_COMMIT]:
+        _refuse_outer_transaction(session, name)
+
+
+def _refuse_outer_transaction(session: Session, name: str) -> NoReturn:
+    msg = (
+        f"{name}: its session is bound to a Connection in a transaction that was begun elsewhere, and "
+        f"join_transaction_mode={session.join_transaction_mode!r} leaves the COMMIT to whoever began it: the call would be "
+        "reported as committed, and could still be rolled back. Bind the factory to the engine, or write "
+        f"'{name}(..., session=session)' with a session of that connection; for tests join_transaction_mode="
+        "'create_savepoint'."
+    )
+    raise SessionFactoryError(msg)
+
+
+def is_half_ended(connection: Connection, root: RootTransaction | None) -> bool:
+    """Say whether SQLAlchemy takes a transaction for over that may be open: after a failed COMMIT it sends no ROLLBACK."""
+    is_over = root is not None and not root.is_active
+    return is_over and connection.get_transaction() is root and not connection.invalidated
+
+
+def check_autocommit(connection: Connection, name: str) -> None:
+    """Refuse a connection on which each statement is committed at once. The driver is asked once for each of the pool's.
+
+    Raises:
+        SessionFactoryError: Nothing could be rolled back, and a dry run or a retry would apply its work.
+    """
+    level = connection.get_execution_options().get("isolation_level")
+    known = connection.info  # kept as long as the driver's connection is
+    if level is None and _CHECKED_KEY in known:
+        return
+    is_autocommit = level == "AUTOCOMMIT" or driver.is_autocommit(connection)
+    if is_autocommit:
+        begin = ", or send BEGIN in a listener of the engine's 'begin'" if connection.dialect.name == "sqlite" else ""
+        msg = (
+            f"{name}: its connection is in AUTOCOMMIT, where each statement is committed at once: nothing could be rolled "
+            "back. Name a session factory whose engine has transactions, without isolation_level='AUTOCOMMIT' and without "
+            f"the driver's own switch{begin}."
+        )
+        raise SessionFactoryError(msg)
+    if level is None and is_autocommit is not None:  # which both hold for this transaction alone
+        known[_CHECKED_KEY] = True
+
+
+def check_isolation_level(wanted: str, actual: str, *, name: str) -> None:
+    """Refuse to join a transaction of another isolation level.
+
+    Raises:
+        PolicyConflictError: The given transaction has another level than the one that is wanted.
+    """
+    if actual.replace("_", " ").upper() == wanted:
+        return
+    msg = (
+        f"{name}: its isolation level is {wanted}, but the given session's transaction runs at {actual}. A level cannot "
+        f"change inside a transaction, so it would be ignored. Begin the caller's transaction at {wanted}, or call without "
+        "'session=' to own one."
+    )
+    raise PolicyConflictError(msg)
+
+
+def verify_levels(session: Session, wanted: str, name: str) -> Callable[[], None]:
+    """Check the level of each connection of a given session, at once or when it is taken; return what stops that.
+
+    Raises:
+        PolicyConflictError: A connection runs at another level; later it is the statement that needs it which raises.
+    """
+    if PRETENDED_LEVEL_KEY in session.info:
+        pretended: str | None = session.info[PRETENDED_LEVEL_KEY]
+        level = session.connection().get_isolation_level() if pretended is None else pretended
+        check_isolation_level(wanted, level, name=name)
+        return _nothing
+    for connection in connections_of(session):
+        check_isolation_level(wanted, connection.get_isolation_level(), name=name)
+
+    def check(_session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
+        check_isolation_level(wanted, connection.get_isolation_level(), name=name)
+
+    event.listen(session, "after_begin", check)
+    return partial(event.remove, session, "after_begin", check)
+
+
+def _nothing() -> None:
+    """Stop nothing."""
+
+
+class Preparation:
+    """Tells the level and READ ONLY to every connection that an owned session takes.
+
+    Args:
+        session: The owned session, in a transaction.
+        isolation_level: Of its transaction; None for the engine's own.
+        read_only: Whether its transaction is READ ONLY.
+        name: Qualified name of the callable, for the message.
+        is_begun: Whether the factory handed the session over in a transaction: its level can then only be checked.
+    """
+
+    __slots__ = (
+        "_choose",
+        "_level",
+        "_name",
+        "_options",
+        "_read_only",
+        "_session",
+        "_twins",
+        "_undo",
+        "_undo_on_connection",
+    )
+
+    def __init__(self, session: Session, *, isolation_level: str | None, read_only: bool, name: str, is_begun: bool) -> None:
+        self._session = session
+        self._level = isolation_level
+        self._read_only = read_only
+        self._name = name
+        self._undo: list[Callable[[], object]] = []
+        self._undo_on_connection: list[Callable[[], object]] = []
+        self._twins: dict[Engine, Engine] = {}
+        self._choose = session.get_bind
+        self._options: dict[str, Any] = {} if self._level is None else {"isolation_level": self._level}
+        if self._read_only:  # other dialects ignore the option; it costs no round trip
+            self._options["postgresql_readonly"] = True
+        if PRETENDED_LEVEL_KEY in session.info:
+            session.info[PRETENDED_LEVEL_KEY] = self._level
+        if not is_begun:
+            self._undo.append(partial(put_back, session, "get_bind", self._choose))
+            vars(session)["get_bind"] = self._get_bind
+
+    def _get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:  # noqa: ANN401 - as SQLAlchemy has them
+        """Stand in for the session's own ``get_bind``, which a subclass may have overridden to choose among engines."""
+        bind = self._choose(*args, **kwargs)
+        if isinstance(bind, Connection):
+            if not bind.in_transaction():
+                self._set_on_connection(bind)
+            return bind
+        if (twin := self._twins.get(bind)) is None:
+            twin = self._twins[bind] = _with_options(bind, self._options)
+            self._twins[twin] = twin  # somebody may hand over what they were given
+        return twin
+
+    def _set_on_connection(self, connection: Connection) -> None:
+        """Set the options on somebody's Connection, which has them until it is told otherwise."""
+        before = connection.get_execution_options()
+        former: dict[str, Any] = {"postgresql_readonly": before.get("postgresql_readonly", False)} if self._read_only else {}
+        if self._level is not None:
+            former["isolation_level"] = before.get("isolation_level") or connection.default_isolation_level
+        self._undo_on_connection.append(partial(connection.execution_options, **former))
+        connection.execution_options(**self._options)
+
+    def take(self, connection: Connection) -> None:
+        """Prepare a connection on which the session has begun, or check it.
+
+        Raises:
+            PolicyConflictError: The transaction already runs at another level.
+        """
+        is_prepared = connection.get_execution_options().items() >= self._options.items()
+        dialect = connection.dialect.name
+        if not is_prepared and self._level is not None and PRETENDED_LEVEL_KEY not in self._session.info:
+            check_isolation_level(self._level, connection.get_isolation_level(), name=self._name)
+        if not self._read_only:
+            return
+        if (dialect == "postgresql" and not is_prepared) or (dialect in {"mysql", "mariadb"} and is_prepared):
+            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+        if dialect == "sqlite" and not _refuses_writes(connection):
+            # First what undoes it: an interrupt in between would leave the pooled connection so for everybody.
+            self._undo.append(partial(_allow_writes, connection))
+            for end in ("rollback", "commit"):  # a body that ends the transaction hands the connection back to the pool
+                listen(connection, end, _allow_writes)
+                if self._is_somebodys(connection):
+                    self._undo.append(partial(unlisten, connection, end, _allow_writes))
+            connection.exec_driver_sql("PRAGMA query_only = 1")
+
+    def _is_somebodys(self, connection: Connection) -> bool:
+        transaction = self._session.get_transaction()
+        entry = None if transaction is None else _taken(transaction).get(connection)
+        return entry is not None and not entry[_IS_CLOSED]
+
+    def undo(self) -> None:
+        """Put the session and its connections back into their former state, while the transaction is open."""
+        while self._undo:
+            self._undo.pop()()
+
+    def undo_on_connection(self) -> None:
+        """Do the same, once it is over, with the options of somebody's Connection."""
+        while self._undo_on_connection:
+            self._undo_on_connection.pop()()
+
+
+def _with_options(engine: Engine, options: dict[str, Any]) -> Engine:
+    """Return the engine with execution options, on the same pool.
+
+    Before 2.0.38 SQLAlchemy cannot listen to an engine that has options already and gets more, which it does for the level
+    ("No such event"). There the engine beneath gets all of them.
+    """
+    try:
+        return engine.execution_options(**options)
+    except InvalidRequestError:  # pragma: no cover - before SQLAlchemy 2.0.38, where tox runs the same tests
+        return engine_beneath(engine).execution_options(**{**engine.get_execution_options(), **options})
+
+
+def _refuses_writes(connection: Connection) -> bool:
+    """Say whether the engine's own connections are for reading, and shall stay so."""
+    return bool(_pragma(connection, "PRAGMA query_only"))
+
+
+def _allow_writes(connection: Connection) -> None:
+    """Let the pooled SQLite connection write again, also when the transaction has failed."""
+    if not (connection.closed or connection.invalidated):
+        _pragma(connection, "PRAGMA query_only = 0")
+
+
+def _pragma(connection: Connection, statement: str) -> object:
+    """Ask beneath SQLAlchemy, whose events are the users'."""
+    cursor = connection.connection.cursor()
+    try:
+        cursor.execute(statement)
+        row = cursor.fetchone()
+        return row and row[0]
+    finally:
+        cursor.close()

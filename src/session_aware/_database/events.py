@@ -1,0 +1,284 @@
+"""What SQLAlchemy tells us about owned units: listeners that cost a plain session one dictionary look-up.
+
+The listeners stand on the classes, so they hear every session and engine of the process; a session that no unit owns
+is left alone. ``handle_error`` and ``after_soft_rollback`` run only when something failed. No class of connections has a
+listener, and a connection only where somebody else may work or clean up while the unit commits: with the first one
+SQLAlchemy prepares all events on each new connection, which costs a unit with a statement, and one written by hand, 16 % of
+its instructions (SQLAlchemy 2.1.9).
+
+Why a failed statement must be remembered (measured, FAULTS): PostgreSQL answers the COMMIT of a failed transaction with
+ROLLBACK and no error, and after a swallowed deadlock MariaDB commits only what came later. Both look like success.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+
+from sqlalchemy import Connection, Engine, NestedTransaction, RootTransaction, event, inspect
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session, SessionTransaction, SessionTransactionOrigin
+from sqlalchemy.sql.elements import ReleaseSavepointClause
+
+from session_aware._database import faults
+from session_aware._database.listeners import listen, savepoint_around, unlisten
+from session_aware._database.stack import warn
+from session_aware.exceptions import EndedSessionWarning, PolicyConflictError, SessionOwnershipError
+
+if TYPE_CHECKING:
+    from sqlalchemy import PoolProxiedConnection
+    from sqlalchemy.engine.interfaces import ExceptionContext
+    from sqlalchemy.orm import UOWTransaction
+
+    from session_aware._database.outcome import Outcome
+
+__all__ = [
+    "ENDED_KEY",
+    "OWNER_KEY",
+    "Begun",
+    "FailedStatement",
+    "Owner",
+    "leave_alone",
+    "refuse_flushes",
+    "refuse_statements",
+    "unwatch",
+    "warn_of_use_after_commit",
+    "watch",
+]
+
+OWNER_KEY: Final = "session_aware"
+"""Where ``session.info`` holds the unit that owns the session, for users' own SQLAlchemy events."""
+
+ENDED_KEY: Final = "session_aware.ended"
+"""Where it holds the name of the last unit that owned it, once that is over."""
+
+
+_BY_ITSELF: Final = SessionTransactionOrigin.AUTOBEGIN
+
+Begun: TypeAlias = "dict[Connection, tuple[RootTransaction | None, Owner | None]]"
+"""A unit's connections, each with the transaction that runs there and the unit that had it before."""
+
+
+class Owner(Protocol):
+    """What the listeners need of a unit."""
+
+    name: str
+    session: Session
+    is_ending: bool
+    outcome: Outcome
+    failed: list[FailedStatement]
+    attached: str | None
+    refused: dict[Connection, Exception]
+    begun: Begun
+
+    def take(self, connection: Connection, /) -> None: ...
+    @property
+    def is_read_only(self) -> bool: ...
+    @property
+    def is_suspendable(self) -> bool: ...
+
+
+class FailedStatement:
+    """A statement error, and the savepoints that were open around it: rolling one of them back heals it."""
+
+    __slots__ = ("error", "savepoints")
+
+    def __init__(self, error: BaseException, savepoints: tuple[SessionTransaction | NestedTransaction, ...]) -> None:
+        self.error = error
+        self.savepoints = savepoints
+
+
+# The owner of a connection stands in the connection's own dictionary: a registry would keep a unit that nobody ends, such as
+# one whose event loop is gone, for ever, and a weak one costs more than the rest.
+
+# MySQL and MariaDB end the whole transaction at these, savepoints included (Source: FAULTS; MySQL error reference).
+_ENDS_TRANSACTION: Final = frozenset({1213, 1020})
+
+
+# A stream in a reference cycle: the garbage collector calls the pool's weak reference before it closes the generator, so
+# the rollback would reach a connection that somebody else may have by then. By identity: the unit itself may be collected.
+_kept: Final[dict[int, list[PoolProxiedConnection]]] = {}
+
+
+def watch(connection: Connection, owner: Owner) -> None:
+    """Tell ``owner`` of the statement errors on its session's connection; remember the transaction that runs there."""
+    own = connection.__dict__
+    owner.begun[connection] = connection.get_transaction(), own.get(OWNER_KEY)
+    own[OWNER_KEY] = owner
+    if owner.is_suspendable:
+        _kept.setdefault(id(owner), []).append(connection.connection)
+
+
+def unwatch(owner: Owner) -> None:
+    """Give the connections back to who had them before: sessions bound to one ``Connection`` share it."""
+    for connection, (_, before) in owner.begun.items():
+        own = connection.__dict__
+        if before is not None and not before.is_ending:
+            own[OWNER_KEY] = before
+        elif own.get(OWNER_KEY) is owner:
+            del own[OWNER_KEY]
+    owner.begun.clear()
+    if owner.is_suspendable:
+        _kept.pop(id(owner), None)
+
+
+def _watcher(connection: Connection) -> Owner | None:
+    return vars(connection).get(OWNER_KEY)
+
+
+@event.listens_for(Session, "after_begin")
+def _remember_connection(session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
+    info = session.info
+    owner: Owner | None = info.get(OWNER_KEY)
+    if owner is not None:
+        if owner.outcome != "committed":
+            owner.take(connection)
+    elif ENDED_KEY in info:
+        _warn_of_use_after_end(session, info[ENDED_KEY])
+
+
+def _warn_of_use_after_end(session: Session, name: str) -> None:
+    transaction = session.get_transaction()
+    if isinstance(session.bind, Connection) or transaction is None or transaction.origin is not _BY_ITSELF:
+        return  # whoever has the Connection, or has written begin(), is going to end it
+    msg = (
+        f"{name}: its session is used after the call has ended its transaction and closed it. This begins another one, "
+        "which nobody commits and nobody ends. Read what is needed before the body returns, such as 'list(...)' of a "
+        "query, or let the caller open the session, and pass it."
+    )
+    warn(msg, EndedSessionWarning)
+
+
+def warn_of_use_after_commit(name: str) -> None:
+    """Warn that a callback of ``after_commit``, or a listener, has used the session of its own unit."""
+    msg = (
+        f"{name}: its session was used between its COMMIT and its end, in an after_commit callback or a listener. That is "
+        "rolled back. Let a callback that needs the database call a method without 'session='."
+    )
+    warn(msg, EndedSessionWarning)
+
+
+def refuse_statements(connection: Connection) -> None:
+    """Refuse every statement on a connection that a unit has refused."""
+    listen(connection, "before_cursor_execute", _refuse_statement)
+
+
+def _refuse_statement(connection: Connection, *_: object) -> None:
+    owner = _watcher(connection)
+    if owner is not None and (error := owner.refused.get(connection)) is not None:
+        raise error
+
+
+def leave_alone(connection: Connection) -> None:
+    """Take that back from a Connection that outlives the unit."""
+    unlisten(connection, "before_cursor_execute", _refuse_statement)
+
+
+@event.listens_for(Engine, "handle_error")
+def _remember_failure(context: ExceptionContext) -> None:
+    if context.connection is None:
+        if isinstance(context.sqlalchemy_exception, OperationalError):
+            setattr(context.sqlalchemy_exception, faults.REFUSED_KEY, True)
+        return
+    if (owner := _watcher(context.connection)) is None:
+        return
+    if context.execution_context is None and context.statement is not None and not context.is_disconnect:
+        return  # a wrong parameter, found before anything was sent
+    savepoints: list[SessionTransaction | NestedTransaction] = []
+    transaction = owner.session.get_nested_transaction()
+    if transaction is not None and _is_release(context):
+        # SQLAlchemy sends no ROLLBACK TO for a savepoint whose RELEASE failed, so the end of this one heals nothing.
+        _forget_savepoint(owner, transaction)
+        transaction = transaction.parent
+    if not context.is_disconnect and _code(context.original_exception) not in _ENDS_TRANSACTION:
+        while transaction is not None:
+            savepoints.append(transaction)
+            transaction = transaction.parent
+        if (innermost := context.connection.get_nested_transaction()) is not None:
+            savepoints.append(innermost)  # connection.begin_nested(), of which the session knows nothing
+            listen(context.connection, "rollback_savepoint", _forget_healed_by_connection)
+    owner.failed.append(FailedStatement(context.sqlalchemy_exception or context.original_exception, tuple(savepoints)))
+
+
+def _is_release(context: ExceptionContext) -> bool:
+    compiled = getattr(context.execution_context, "compiled", None)
+    return isinstance(getattr(compiled, "statement", None), ReleaseSavepointClause)
+
+
+def _forget_savepoint(owner: Owner, savepoint: SessionTransaction) -> None:
+    for failed in owner.failed:
+        failed.savepoints = tuple(other for other in failed.savepoints if other is not savepoint)
+
+
+def _code(error: BaseException) -> object:
+    return getattr(error, "errno", None) or next(iter(error.args), None)
+
+
+@event.listens_for(Session, "after_soft_rollback")
+def _forget_healed(session: Session, ended: SessionTransaction) -> None:
+    owner: Owner | None = session.info.get(OWNER_KEY)
+    if owner is None or not owner.failed:
+        return
+    if (savepoint := savepoint_around(ended)) is not None:
+        _forget(owner, savepoint)
+
+
+def _forget_healed_by_connection(connection: Connection, _name: str, _context: object) -> None:
+    owner, savepoint = _watcher(connection), connection.get_nested_transaction()
+    if owner is not None and savepoint is not None:
+        _forget(owner, savepoint)
+
+
+def _forget(owner: Owner, savepoint: SessionTransaction | NestedTransaction) -> None:
+    owner.failed[:] = [failed for failed in owner.failed if savepoint not in failed.savepoints]
+
+
+@event.listens_for(Session, "before_commit")
+def _refuse_commit(session: Session) -> None:
+    owner: Owner | None = session.info.get(OWNER_KEY)
+    if owner is None or owner.is_ending or session.in_nested_transaction():
+        return
+    msg = (
+        f"{owner.name}: the body commits a session that it does not own. The library opened it, commits it when the body "
+        "returns and rolls it back when it raises; a commit in the middle would leave half of the work applied. Remove "
+        "the commit(). To send statements early write 'session.flush()', for a part that may fail "
+        "'with session.begin_nested():'."
+    )
+    raise SessionOwnershipError(msg)
+
+
+@event.listens_for(Session, "after_commit", insert=True)
+def _notice_commit(session: Session) -> None:
+    # Before the users' own listeners: what they raise is no failure of the COMMIT.
+    owner: Owner | None = session.info.get(OWNER_KEY)
+    if owner is not None and owner.is_ending and not session.in_nested_transaction():
+        owner.outcome = "committed"
+
+
+@event.listens_for(Session, "detached_to_persistent")
+def _note_attached(session: Session, instance: Any) -> None:  # noqa: ANN401 - of any mapped class
+    owner: Owner | None = session.info.get(OWNER_KEY)
+    if owner is None or owner.attached is not None:
+        return
+    state = inspect(instance)
+    if len(state.dict) > 1 or state.expired:  # else it has nothing but that: merge(load=False) has made it
+        owner.attached = type(instance).__name__
+
+
+def refuse_flushes(session: Session) -> None:
+    """Refuse this session's changes: a listener to all flushes would have SQLAlchemy look for changes twice in each."""
+    event.listen(session, "before_flush", _refuse_flush)
+
+
+def _refuse_flush(session: Session, _context: UOWTransaction, _instances: object) -> None:
+    owner: Owner | None = session.info.get(OWNER_KEY)
+    if owner is None or not owner.is_read_only:
+        return
+    changed = [*session.new, *session.deleted, *(one for one in session.dirty if session.is_modified(one))]
+    if not changed:
+        return
+    msg = (
+        f"{owner.name}: it is read_only, but its session has {len(changed)} changed object(s), the first a "
+        f"{type(changed[0]).__name__}, which would never be committed. Remove read_only=True, or change objects in a method "
+        "without it."
+    )
+    raise PolicyConflictError(msg)

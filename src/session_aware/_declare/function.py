@@ -1,0 +1,193 @@
+"""``auto_session_func``: the decorator for functions, and for the policy of one method."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overload
+
+from session_aware._call import wrapper
+from session_aware._call.factory import check_factory, makes_sessions
+from session_aware._call.lane import Binding
+from session_aware._declare import signature
+from session_aware._unit.configuration import Settings
+from session_aware._unit.policy import SessionPolicy, merge
+from session_aware._unit.runners import Kind
+from session_aware.exceptions import PolicyConflictError, SessionParameterError
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.orm import Session
+
+    from session_aware._call.factory import AsyncSessionFactory, SessionFactory
+    from session_aware._unit.policy import Propagation, Retry
+
+__all__ = ["auto_session_func"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+A = TypeVar("A", bound=Awaitable[object] | AsyncIterator[object] | AbstractAsyncContextManager[object])
+
+
+class SessionDecorator(Protocol):
+    """What ``auto_session_func(...)`` returns: a decorator that keeps the signature."""
+
+    def __call__(self, func: Callable[P, R], /) -> Callable[P, R]: ...
+
+
+class AsyncSessionDecorator(Protocol):
+    """The same where only an async factory is named: a plain ``def`` is refused."""
+
+    def __call__(self, func: Callable[P, A], /) -> Callable[P, A]: ...
+
+
+@overload
+def auto_session_func(func: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def auto_session_func(
+    *,
+    async_session_factory: AsyncSessionFactory[AsyncSession],
+    async_read_session_factory: AsyncSessionFactory[AsyncSession] | None = ...,
+    propagation: Propagation | None = ...,
+    read_only: bool | None = ...,
+    isolation_level: str | None = ...,
+    retry: Retry | None = ...,
+    resolve_commit: bool | None = ...,
+) -> AsyncSessionDecorator: ...
+@overload
+def auto_session_func(
+    *,
+    session_factory: SessionFactory[Session],
+    async_session_factory: AsyncSessionFactory[AsyncSession] | None = ...,
+    read_session_factory: SessionFactory[Session] | None = ...,
+    async_read_session_factory: AsyncSessionFactory[AsyncSession] | None = ...,
+    propagation: Propagation | None = ...,
+    read_only: bool | None = ...,
+    isolation_level: str | None = ...,
+    retry: Retry | None = ...,
+    resolve_commit: bool | None = ...,
+) -> SessionDecorator: ...
+@overload
+def auto_session_func(
+    *,
+    session_factory: None = ...,
+    async_session_factory: None = ...,
+    read_session_factory: SessionFactory[Session] | None = ...,
+    async_read_session_factory: AsyncSessionFactory[AsyncSession] | None = ...,
+    propagation: Propagation | None = ...,
+    read_only: bool | None = ...,
+    isolation_level: str | None = ...,
+    retry: Retry | None = ...,
+    resolve_commit: bool | None = ...,
+) -> SessionDecorator: ...
+def auto_session_func(
+    func: Callable[..., Any] | None = None,
+    /,
+    *,
+    session_factory: SessionFactory[Session] | None = None,
+    async_session_factory: AsyncSessionFactory[AsyncSession] | None = None,
+    read_session_factory: SessionFactory[Session] | None = None,
+    async_read_session_factory: AsyncSessionFactory[AsyncSession] | None = None,
+    propagation: Propagation | None = None,
+    read_only: bool | None = None,
+    isolation_level: str | None = None,
+    retry: Retry | None = None,
+    resolve_commit: bool | None = None,
+) -> Callable[..., Any]:
+    """Give a callable with a keyword-only ``session`` one for each call that omits it.
+
+    Bare, ``@auto_session_func``, or with options. A caller that passes ``session=`` owns the transaction: the body runs in
+    it and nothing is begun, committed, rolled back or closed. A caller that omits it gets a unit of its own: opened from
+    the factory, begun, committed on return, rolled back on any exception, which is re-raised unchanged, and closed.
+
+    Takes plain functions, coroutine functions, generators, async generators, functions under ``@contextmanager`` or
+    ``@asynccontextmanager``, and callable objects; above or beneath ``@staticmethod`` and ``@classmethod``. On a method
+    of a ``SessionAwareService`` it sets that method's policy, and the class's factories serve. Applied twice, the outer
+    one's options come first. Every call has its own session, so a function may be called from any thread or task.
+
+    Args:
+        func: The callable, when used bare.
+        session_factory: Makes a new ``Session``, such as a ``sessionmaker``. None: the one of ``configure``.
+        async_session_factory: Makes a new ``AsyncSession``, for ``async def`` and its like.
+        read_session_factory: Takes the place of ``session_factory`` for read-only units.
+        async_read_session_factory: Takes the place of ``async_session_factory`` for read-only units.
+        propagation: See ``Propagation``. None: what the class or ``configure`` says, else ``REQUIRED``.
+        read_only: See ``SessionPolicy``.
+        isolation_level: See ``SessionPolicy``.
+        retry: See ``Retry``; not for generators and context managers.
+        resolve_commit: Ask PostgreSQL what became of an unknown COMMIT, see ``SessionPolicy``: after a crash of the
+            server, or a failover to a standby, some stay unknown.
+
+    Raises:
+        SessionParameterError: There is no keyword-only ``session``, or it is annotated with a session of the other kind.
+        SessionFactoryError: What was given is no session factory of the keyword's kind.
+        PolicyConflictError: ``retry`` on a generator or context manager.
+
+    Example:
+        @auto_session_func(session_factory=sessionmaker(engine))
+        def rename(account_id: int, owner: str, *, session: Session = NEW_SESSION) -> None:
+            session.get_one(Account, account_id).owner = owner
+    """
+    named = {
+        "session_factory": session_factory,
+        "async_session_factory": async_session_factory,
+        "read_session_factory": read_session_factory,
+        "async_read_session_factory": async_read_session_factory,
+    }
+    factories = {keyword: factory for keyword, factory in named.items() if factory is not None}
+    for keyword, factory in factories.items():
+        check_factory(factory, keyword, "auto_session_func")
+    policy = SessionPolicy(
+        propagation=propagation,
+        read_only=read_only,
+        isolation_level=isolation_level,
+        retry=retry,
+        resolve_commit=resolve_commit,
+    )
+    settings = Settings(policy, factories)
+    if func is not None:
+        return _decorate(func, settings)
+    return lambda func: _decorate(func, settings)
+
+
+auto_session_func.__module__ = "session_aware"
+
+
+def _decorate(func: Callable[..., Any], settings: Settings) -> Callable[..., Any]:
+    given = cast("object", func)
+    if (factory := makes_sessions(given)) is not None:
+        msg = (
+            f"auto_session_func: {factory} stands where the function goes. Write '@auto_session_func(session_factory=...)' "
+            "above a function."
+        )
+        raise SessionParameterError(msg)
+    if (inner := wrapper.dispatcher_of(given)) is not None:
+        both = Settings(merge(settings.policy, inner.settings.policy), {**inner.settings.factories, **settings.factories})
+        function = wrapper.unwrapped(given)
+        return wrapper.wrap(function, inner.declaration, both, binding=wrapper.binding_of(function, inner.binding))
+    if not (callable(given) or isinstance(given, classmethod)):
+        msg = (
+            f"auto_session_func: {func!r} is not callable. Write '@auto_session_func' above a function, options by keyword."
+        )
+        raise SessionParameterError(msg)
+    if isinstance(func, type):
+        msg = (
+            f"auto_session_func: {func.__qualname__} is a class. Derive it from SessionAwareService, which covers its "
+            "methods, or decorate the methods one by one."
+        )
+        raise SessionParameterError(msg)
+    function = given.__func__ if isinstance(given, staticmethod | classmethod) else func
+    other = next((parameter for parameter in signature.placeholders(function) if parameter != "session"), None)
+    if other is not None:
+        name = getattr(function, "__qualname__", type(function).__qualname__).rpartition("<locals>.")[2]
+        raise SessionParameterError(signature.complaint_of_other(function, other, name))
+    parameter, declaration = signature.session_parameter(function), signature.read(function)
+    if declaration is None or parameter is None or not signature.is_of_sqlalchemy(function, parameter):
+        raise SessionParameterError(signature.complaint(function))
+    if settings.policy.retry is not None and declaration.kind not in {Kind.PLAIN, Kind.COROUTINE}:
+        msg = (
+            f"{declaration.name}: retry is set, but the caller of this {declaration.kind.value} has used its items or block "
+            "already when it fails. Remove retry=, and retry around the whole use of it."
+        )
+        raise PolicyConflictError(msg)
+    return wrapper.wrap(func, declaration, settings, binding=wrapper.binding_of(func, Binding.FUNCTION))

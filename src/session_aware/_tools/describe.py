@@ -1,0 +1,228 @@
+"""``describe``: what is session-aware in a class or module, what each call would do, and what looks wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Final, cast
+
+from session_aware._call import wrapper
+from session_aware._call.declaration import layers
+from session_aware._call.factory import SOUGHT, find, gives_factory_later
+from session_aware._call.lane import Binding
+from session_aware._declare import signature
+from session_aware._declare.service import CONSTRUCTION, OWN_POLICY, SessionAwareService
+from session_aware._unit import configuration
+from session_aware._unit.policy import NO_POLICY, SessionPolicy
+from session_aware.exceptions import SessionFactoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from session_aware._call.wrapper import Dispatcher
+
+__all__ = ["CallableDescription", "Description", "describe"]
+
+_HEADERS: Final = ("callable", "kind", "policy", "factory", "defined in", "signature")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallableDescription:
+    """One session-aware callable.
+
+    Attributes:
+        name: ``Accounts.rename``, by the class that was described.
+        kind: ``def``, ``async def``, ``generator``, ``async generator``, ``context manager``, ``async context manager``;
+            with ``class`` or ``static`` before it.
+        policy: Every value that somebody said, each with who said it: ``{"read_only": (True, "method")}``.
+        factory: What opens its session, and who named it, or None if nothing does.
+        defined_in: The class or module in whose body it stands.
+        signature: Its own, with ``session``.
+    """
+
+    name: str
+    kind: str
+    policy: dict[str, tuple[object, str]]
+    factory: str | None
+    defined_in: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What ``describe`` returns; its ``str()`` is a table with the findings beneath it.
+
+    Attributes:
+        target: The qualified name of the class or module.
+        callables: One for each session-aware callable, by name.
+        findings: What looks wrong, a sentence each; empty if nothing does.
+    """
+
+    target: str
+    callables: tuple[CallableDescription, ...]
+    findings: tuple[str, ...]
+
+    def __str__(self) -> str:
+        rows = [_HEADERS, *(_cells(one) for one in self.callables)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines.insert(1, "  ".join("-" * width for width in widths))
+        return "\n".join([self.target, "", *lines, *(f"\n! {finding}" for finding in self.findings)])
+
+
+for _public in (CallableDescription, Description):
+    _public.__module__ = "session_aware"
+
+
+def _cells(one: CallableDescription) -> tuple[str, ...]:
+    policy = ", ".join(f"{name}={value!r} ({source})" for name, (value, source) in one.policy.items())
+    return one.name, one.kind, policy or "-", one.factory or "NONE", one.defined_in, one.signature
+
+
+def describe(service_or_module: type | ModuleType) -> Description:
+    """Describe every session-aware callable of a service class, or of a module's services and functions.
+
+    Nothing is called or opened. What objects set themselves cannot be seen here: an instance attribute or property counts as
+    a factory of the object. Run it after ``configure`` if the factories come from there.
+
+    Args:
+        service_or_module: A subclass of ``SessionAwareService``, or an imported module.
+
+    Returns:
+        A value with ``callables`` and ``findings``; ``print`` it for a table.
+
+    Raises:
+        TypeError: It is neither.
+
+    Example:
+        print(describe(Accounts))
+    """
+    if isinstance(service_or_module, ModuleType):
+        target = service_or_module.__name__
+        classes: list[type] = [
+            value
+            for value in vars(service_or_module).copy().values()  # which another thread may change meanwhile
+            if isinstance(value, type) and issubclass(value, SessionAwareService) and value.__module__ == target
+        ]
+        functions = [
+            _callable(dispatcher, None, name, target, value)
+            for name, value in vars(service_or_module).copy().items()
+            if (dispatcher := wrapper.dispatcher_of(value)) is not None and getattr(value, "__module__", None) == target
+        ]
+    elif isinstance(cast("object", service_or_module), type) and issubclass(service_or_module, SessionAwareService):
+        target = f"{service_or_module.__module__}.{service_or_module.__qualname__}"
+        classes, functions = [service_or_module], []
+    else:
+        msg = f"describe: {service_or_module!r} is neither a SessionAwareService nor a module. Write 'describe(Accounts)'."
+        raise TypeError(msg)
+    found = [*functions, *(one for cls in classes for one in _callables(cls))]
+    findings = [finding for cls in classes for finding in _unwrapped(cls)]
+    findings += _without_factory(found)
+    return Description(target=target, callables=tuple(sorted(found, key=lambda one: one.name)), findings=tuple(findings))
+
+
+describe.__module__ = "session_aware"
+
+
+def _without_factory(found: list[CallableDescription]) -> Iterator[str]:
+    """Find what can only be called with a session, one finding for each owner and keyword."""
+    missing: dict[tuple[str, str], list[str]] = {}
+    for one in found:
+        if one.factory is None:
+            owner, _, name = one.name.rpartition(".")
+            keyword = "async_session_factory" if "async" in one.kind else "session_factory"
+            missing.setdefault((owner, keyword), []).append(name)
+    for (owner, keyword), names in missing.items():
+        where = f"the class {owner}" if owner else "@auto_session_func"
+        yield (
+            f"{owner or 'functions'}: nothing names {keyword}, so {', '.join(sorted(names))} can only be called with "
+            f"'session='. Name one on {where}, or call 'configure({keyword}=...)' first."
+        )
+
+
+def _attributes(cls: type) -> Iterator[tuple[str, type, object]]:
+    """Yield each attribute with the class that defines it, the nearest first and only that."""
+    seen: set[str] = set()
+    for definer in cls.__mro__:
+        for name, value in vars(definer).copy().items():
+            if name not in seen:
+                seen.add(name)
+                is_partial = issubclass(type(value), functools.partialmethod)  # isinstance may run code of the value's
+                yield name, definer, value.func if is_partial else value
+
+
+def _callables(cls: type) -> Iterator[CallableDescription]:
+    for name, definer, value in _attributes(cls):
+        if (dispatcher := wrapper.dispatcher_of(value)) is not None:
+            yield _callable(dispatcher, cls, f"{cls.__qualname__}.{name}", definer.__qualname__, getattr(cls, name))
+
+
+def _unwrapped(cls: type) -> Iterator[str]:
+    """Find what was put into the class after its class statement."""
+    for name, definer, value in _attributes(cls):
+        if signature.is_inscrutable(value):
+            continue
+        function = signature.beneath(value)
+        if name in CONSTRUCTION or isinstance(function, type) or not callable(function):
+            continue
+        if any(wrapper.dispatcher_of(layer) is not None for layer in (value, *layers(function))):
+            continue
+        parameter = signature.session_parameter(function)
+        if parameter is None or not signature.is_of_sqlalchemy(function, parameter):
+            continue
+        if getattr(value, "__isabstractmethod__", False):
+            continue
+        why = "it came into the class after the class statement. Write it in the class body, or decorate it with"
+        if not parameter.is_keyword_only:
+            why = "its 'session' is positional. Write '*, session: Session = NEW_SESSION', unless every caller passes one"
+        elif not issubclass(definer, SessionAwareService):
+            why = f"{definer.__qualname__} is no SessionAwareService. Derive it from that, or decorate the method with"
+        write = " @auto_session_func" if parameter.is_keyword_only else ""
+        yield f"{cls.__qualname__}.{name}: takes 'session' but is not wrapped: {why}{write}."
+
+
+def _callable(dispatcher: Dispatcher, cls: type | None, name: str, definer: str, value: object) -> CallableDescription:
+    binding = {Binding.CLASS: "class ", Binding.OWNER: "static "}.get(dispatcher.binding, "")
+    return CallableDescription(
+        name=name,
+        kind=binding + dispatcher.declaration.kind.value,
+        policy=_policy(dispatcher, cls),
+        factory=_found_factory(dispatcher, cls, name),
+        defined_in=definer,
+        signature=signature.signature_text(value) if callable(value) else "(...)",
+    )
+
+
+def _policy(dispatcher: Dispatcher, cls: type | None) -> dict[str, tuple[object, str]]:
+    """Merge as a call does, and keep who said what."""
+    said: list[tuple[str, SessionPolicy]] = [("method" if cls else "function", dispatcher.settings.policy)]
+    said += [(f"class {base.__qualname__}", vars(base).get(OWN_POLICY, NO_POLICY)) for base in (cls.__mro__ if cls else ())]
+    said.append(("configure", configuration.settings.policy))
+    found: dict[str, tuple[object, str]] = {}
+    for field in dataclasses.fields(SessionPolicy):
+        for source, policy in said:
+            if (value := getattr(policy, field.name)) is not None:
+                found[field.name] = value, source
+                break
+    return found
+
+
+def _found_factory(dispatcher: Dispatcher, cls: type | None, name: str) -> str | None:
+    is_async = dispatcher.declaration.kind.is_async
+    read_only = dispatcher.policy(cls).read_only is True
+    keywords = SOUGHT[is_async, read_only]
+    for keyword in keywords if cls else ():
+        attribute = inspect.getattr_static(cls, keyword, None)
+        if attribute is not None and gives_factory_later(attribute):
+            return f"{keyword} of the object"
+    try:
+        own, configured = dispatcher.settings.factories, configuration.settings.factories
+        factory = find(own, configured, cls, is_async=is_async, read_only=read_only, name=name)
+    except SessionFactoryError:
+        return None
+    engine = getattr(factory, "kw", {}).get("bind")
+    where = f" on {engine.url!r}" if engine is not None and hasattr(engine, "url") else ""
+    return f"{type(factory).__name__ if hasattr(factory, 'kw') else getattr(factory, '__qualname__', repr(factory))}{where}"

@@ -1,0 +1,68 @@
+"""``python -m session_aware show``: the table of ``describe``, for people and for tools."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+from session_aware._tools.describe import describe
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from session_aware._tools.describe import Description
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP: Final = "list the session-aware callables of a module or class, and what looks wrong"
+
+_FINDINGS: Final = 1
+_USAGE: Final = 2
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.description = (
+        "Import a module and list its session-aware callables: kind, policy with who said each value, factory, defining "
+        "class and signature. Exit code 1 if something looks wrong, 2 if it cannot be imported."
+    )
+    parser.add_argument("target", metavar="package.module[:Class]", help="what to import, and optionally a class in it")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def run(options: Namespace) -> int:
+    """Print the description.
+
+    Returns:
+        0, 1 with findings, 2 if there is no such module or class.
+    """
+    module, _, name = options.target.partition(":")
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as python -m does for what it runs
+    try:
+        target = importlib.import_module(module)
+        for part in filter(None, name.split(".")):
+            target = getattr(target, part)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        return _refused(options.target, error)
+    except Exception as error:  # noqa: BLE001 - whatever that module does when it is imported
+        print(f"show: {module} cannot be imported: {type(error).__name__}: {error}", file=sys.stderr)  # noqa: T201 - output
+        return _USAGE
+    try:
+        described = describe(target)
+    except TypeError as error:
+        return _refused(options.target, error)
+    print(_as_json(described) if options.json else described)  # noqa: T201 - the output of the command
+    return _FINDINGS if described.findings else 0
+
+
+def _refused(target: str, error: Exception) -> int:
+    print(f"show: {target}: {error}. Write 'show package.module:Class'.", file=sys.stderr)  # noqa: T201 - output
+    return _USAGE
+
+
+def _as_json(described: Description) -> str:
+    return json.dumps(dataclasses.asdict(described), default=repr, indent=2)

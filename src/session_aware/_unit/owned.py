@@ -1,0 +1,444 @@
+"""The unit that owns its session: begin, commit or roll back, close.
+
+It is written synchronously: ``async with`` runs it in the greenlet of its session, see ``_async``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import InvalidRequestError
+from sqlalchemy.orm import Session
+
+from session_aware._database import before_commit, connections, driver, events, faults, outcome
+from session_aware._database.events import OWNER_KEY
+from session_aware._database.listeners import listen, put_back
+from session_aware._unit import observe
+from session_aware._unit.nesting import look
+from session_aware._unit.policy import NO_POLICY, Propagation
+from session_aware._unit.results import is_deferred, is_unread, refuse_deferred, refuse_rows
+from session_aware._unit.unit import Unit
+from session_aware.exceptions import CommitOutcomeUnknown, SessionFactoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.orm import SessionTransaction
+
+    from session_aware._database.outcome import Outcome
+    from session_aware._unit.request import Request
+    from session_aware._unit.unit import Handle
+
+__all__ = ["Owned"]
+
+_REQUIRES_NEW: Final = Propagation.REQUIRES_NEW  # see _plan.OPEN
+_NOT_CLOSED: Final = "%s: %s, but its session could not be closed%s"
+
+_INVALIDATED: Final = "; its connection was invalidated"
+_AND_UNDONE: Final = ", and the database rolls back what it had begun"
+
+
+class Owned(Unit):
+    """A unit that owns its session: begin, commit or roll back, close.
+
+    Attributes:
+        session: The (synchronous) session, from ``begin`` on.
+        is_ending: Whether the library itself commits now, or the unit is over.
+        outcome: What is known of the unit.
+        is_over: Whether nothing is left for ``abort`` to clean up.
+        begun: The session's connections, each with its transaction and the unit that had it before.
+        failed: Statement errors that no savepoint healed.
+        refused: Why no statement may be sent on a connection.
+        attached: The class of the first object that was somebody else's before the body attached it, or None.
+    """
+
+    __slots__ = (
+        "_given_up",
+        "_hand_out_by",
+        "_handle",
+        "_has_listeners",
+        "_is_checked",
+        "_is_ended",
+        "_is_handed_out",
+        "_is_released",
+        "_listening",
+        "_preparation",
+        "_started",
+        "_transaction",
+        "_watches_commit",
+        "attached",
+        "begun",
+        "failed",
+        "is_ending",
+        "is_over",
+        "outcome",
+        "refused",
+        "session",
+    )
+
+    session: Session
+    _handle: Handle
+    _transaction: SessionTransaction
+
+    def __init__(self, request: Request, factory: Callable[[], object]) -> None:
+        super().__init__(request, factory)
+        self.is_ending = False
+        self.outcome: Outcome = "rolled back"  # until COMMIT is sent
+        self.begun: events.Begun = {}
+        self._started = observe.start()
+        self._is_released = False
+        self._is_handed_out = False
+        self._is_checked = False
+        self._given_up = ""
+        self._is_ended = False  # committed or rolled back
+        self._watches_commit = False
+        self._listening: list[tuple[object, str, Callable[..., None]]] = []
+        self._has_listeners = False
+        self._hand_out_by: Callable[..., Connection] | None = None
+        self.is_over = True  # until there is a session to clean up
+        self.failed: list[events.FailedStatement] = []
+        self.refused: dict[Connection, Exception] = {}
+        self.attached: str | None = None
+        self._preparation: connections.Preparation | None = None
+
+    @property
+    def is_read_only(self) -> bool:
+        """Say whether a flush of changes is refused."""
+        return self.request.policy.read_only is True
+
+    @property
+    def is_suspendable(self) -> bool:
+        """Say whether the garbage collector may find it in the middle of its work."""
+        return self.request.is_suspendable
+
+    @property
+    def is_committed(self) -> bool:
+        """Say whether the unit is known to be committed."""
+        return self.outcome == "committed"
+
+    def needs_io_to_begin(self, session: Session) -> bool:
+        """Say whether ``begin`` talks to the database; an ordinary begin only marks the session."""
+        return session.in_transaction() or isinstance(session.bind, Connection)
+
+    def begin(self, session: Session, handle: Handle) -> None:
+        """Take the new session over and begin, unless the factory already has."""
+        info = session.info
+        if (other := info.get(OWNER_KEY)) is not None:
+            _refuse_shared(self.name, other.name)
+        self.session = session
+        self._handle = handle
+        self.is_over = False
+        info[OWNER_KEY] = self
+        info.pop(events.ENDED_KEY, None)
+        if self.request.policy.propagation is not _REQUIRES_NEW:
+            look(self, session)
+        # It is closed right after the commit: expiry could only turn what the body returns into DetachedInstanceError.
+        session.expire_on_commit = False
+        if (bind := session.bind) is None or driver.may_be_silent(bind.dialect):
+            self._hand_out_by = session.connection
+            vars(session)["connection"] = self._hand_out
+        dispatch: Any = session.dispatch
+        if len(dispatch.after_begin) > 1:  # ours is the first
+            self._has_listeners = True
+            event.listen(session, "after_begin", self._check_last)
+        transaction = session.get_transaction()
+        is_joined = transaction is None and connections.check_bound_connection(session, self.name)
+        self._transaction = session.begin() if transaction is None else transaction
+        policy = self.request.policy
+        if policy is not NO_POLICY and (self.is_read_only or policy.isolation_level is not None):
+            if self.is_read_only:
+                events.refuse_flushes(session)
+            self._preparation = connections.Preparation(
+                session,
+                isolation_level=policy.isolation_level,
+                read_only=self.is_read_only,
+                name=self.name,
+                is_begun=transaction is not None,
+            )
+            if is_joined:
+                session.connection()  # to be checked now, and not at the first statement
+        if transaction is not None:
+            for connection in connections.connections_of(session):
+                self.take(connection)
+                connections.check_autocommit(connection, self.name)
+
+    def take(self, connection: Connection) -> None:
+        """Take over a connection on which the session has begun, before its first statement there.
+
+        Raises:
+            SessionFactoryError: The connection is in AUTOCOMMIT, or in a transaction that the unit's COMMIT would not end.
+            PolicyConflictError: Its transaction runs at another level than the policy's.
+        """
+        if connection in self.begun:
+            return
+        events.watch(connection, self)
+        try:
+            connections.check_taken_connection(self.session, self._transaction, connection, self.name)
+            if not (self._has_listeners and connection.dialect.name == "sqlite"):  # else see _check_last
+                connections.check_autocommit(connection, self.name)
+            if self._preparation is not None:
+                self._preparation.take(connection)
+        except Exception as error:
+            self._refuse(connection, error)
+            raise
+        if self._watches_commit:
+            self._watch_commit(connection)
+
+    def _check_last(self, _session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
+        """Look at the connection after the other listeners of ``after_begin``, one of which may send BEGIN."""
+        try:
+            connections.check_autocommit(connection, self.name)
+        except Exception as error:
+            self._refuse(connection, error)
+            raise
+
+    def _refuse(self, connection: Connection, error: Exception) -> None:
+        """Let nobody go on who swallows the error: neither to another statement there, nor to a COMMIT."""
+        self.refused[connection] = error
+        events.refuse_statements(connection)
+        self.failed.append(events.FailedStatement(error, ()))
+
+    def _hand_out(self, *args: Any, **kwargs: Any) -> Connection:  # noqa: ANN401 - as SQLAlchemy has them
+        """Stand in for the session's own ``connection``: whoever is given one may use the driver's beneath it."""
+        assert self._hand_out_by is not None  # noqa: S101 - it stands in for that
+        self._is_handed_out = True
+        return self._hand_out_by(*args, **kwargs)
+
+    def end(self) -> None:
+        """Commit, or roll a dry run and a read-only unit back with its objects kept readable; then close.
+
+        Raises:
+            SessionAwareError: The result is deferred, or unread: its body would run, or it be read, after the close.
+            SessionOwnershipError: The body has ended the transaction.
+            PoisonedTransactionError: The body swallowed a statement error, also one of the driver's own connection.
+            CommitOutcomeUnknown: No answer to COMMIT tells whether it was applied.
+        """
+        if is_deferred(self.result):
+            refuse_deferred(self.result, self.name)
+        if is_unread(self.result, self.session, self.begun):
+            refuse_rows(self.result, self.name)
+        if self.session.get_transaction() is not self._transaction:
+            before_commit.refuse_ended(self.name)
+        if self.begun:
+            before_commit.check_connections(self.session, self.begun, self.name)
+        if self.failed and not self.is_read_only:  # which has nothing to lose
+            before_commit.refuse_poisoned(self.failed[0].error, name=self.name)
+        # From here on it cleans up itself: its task may be given up in the middle, and then nobody else can.
+        self.is_over = True
+        witness = None
+        try:
+            self.session.flush()  # what fails here has certainly not been committed
+            if self.begun and not self.is_read_only:
+                self._check()
+            if self.request.commits:
+                witness = outcome.identify([*self.begun]) if self.request.policy.resolve_commit else None
+                self._commit()
+            else:
+                self.session.expunge_all()  # a rollback expires what the session still holds
+                self.outcome = "discarded"
+        except BaseException as error:  # noqa: BLE001 - _fail raises it, unless the unit is committed after all
+            self._fail(error, witness)
+        if not self._is_released and (failure := self._release()) is not None:
+            observe.logger.warning(_NOT_CLOSED, self.name, self.outcome, self._given_up, exc_info=failure)
+
+    def _commit(self) -> None:
+        self.is_ending = True
+        if self._must_watch_commit():
+            self._watches_commit = True
+            for connection in self.begun:
+                self._watch_commit(connection)
+        else:
+            self.outcome = "unknown"
+        self._handle.commit()
+        self.outcome = "committed"
+        if self.session.in_transaction():
+            events.warn_of_use_after_commit(self.name)
+
+    def _must_watch_commit(self) -> bool:
+        """Say whether something else than COMMIT may fail, be swallowed, or be cleaned up while the session commits.
+
+        Otherwise there is nothing left to flush, and what fails has been sent.
+        """
+        session = self.session
+        dispatch: Any = session.dispatch
+        return (
+            len(dispatch.before_commit) > 1  # ours alone only looks who commits
+            or len(dispatch.after_flush) > 0  # what they add is flushed by the commit
+            or len(dispatch.after_flush_postexec) > 0
+            or session.twophase
+            or self._handle is not session
+            or type(session).commit is not Session.commit
+            or isinstance(session.bind, Connection)  # in a savepoint it is released, and nothing committed
+        )
+
+    def _fail(self, error: BaseException, witness: outcome.Transaction | None) -> None:
+        """Clean up after a failed end and raise what is known of it; return if it is committed after all."""
+        if self.is_committed and isinstance(error, Exception):
+            observe.logger.warning("%s: committed, but what came after COMMIT failed", self.name, exc_info=error)
+            return
+        if self.outcome == "unknown" and self._is_certain(error):
+            self.outcome = "rolled back"
+        databases = len(self.begun)
+        if databases > 1:
+            witness = None  # of one of them
+        self._undo(error)
+        if self.outcome != "unknown" or not isinstance(error, Exception):
+            raise error
+        if witness is None or (is_committed := witness.is_committed()) is None:
+            raise self._unknown(error, databases=databases, is_asked=witness is not None) from error
+        self.outcome = "committed" if is_committed else "rolled back"
+        if not is_committed:
+            error.add_note(f"session-aware: {self.name}: PostgreSQL says that its transaction was not committed.")
+            raise error
+
+    def _check(self) -> None:
+        """Refuse to commit after a failure that somebody swallowed, or what cannot be sent."""
+        if self.failed:
+            before_commit.refuse_poisoned(self.failed[0].error, name=self.name)
+        before_commit.check_drivers(self.begun, is_handed_out=self._is_handed_out, name=self.name)
+
+    def _watch_commit(self, connection: Connection) -> None:
+        """Listen for PREPARE and COMMIT; by oneself, for another unit may use the same Connection meanwhile."""
+        listeners: dict[str, Callable[..., None]] = {
+            "prepare_twophase": self._at_prepare,
+            "commit_twophase": self._at_commit,
+            "commit": self._at_commit,
+        }
+        for name, listener in listeners.items():
+            self._listening.append((listen(connection, name, listener), name, listener))
+
+    def _at_prepare(self, connection: Connection, _xid: object) -> None:
+        """Look again when the first PREPARE or COMMIT is about to be sent: listeners may have worked meanwhile."""
+        if connection in self.begun and not self._is_checked:
+            self._is_checked = True
+            self._check()
+
+    def _at_commit(self, connection: Connection, xid: object = None, _is_prepared: object = None) -> None:
+        """Take notice that COMMIT is about to be sent."""
+        self._at_prepare(connection, xid)
+        if connection in self.begun:  # pragma: no branch - before SQLAlchemy 2.0.38 it may be another one, see listen
+            self.outcome = "unknown"
+
+    def _is_certain(self, error: BaseException) -> bool:
+        """Say whether nothing was applied: COMMIT was not sent, or the only database that got it said so."""
+        if not self._watches_commit and self._transaction.is_active:
+            return True
+        is_answer = any(failed.error is error for failed in self.failed)  # to this COMMIT, and not to a listener's work
+        return len(self.begun) == 1 and is_answer and faults.is_not_applied(error)
+
+    def unknown_outcome(self, cause: BaseException) -> CommitOutcomeUnknown | None:
+        """Return the error that says so if COMMIT was sent and nobody knows what became of it."""
+        return self._unknown(cause) if self.outcome == "unknown" else None
+
+    def _unknown(self, cause: BaseException, *, databases: int = 1, is_asked: bool = False) -> CommitOutcomeUnknown:
+        is_resolving = self.request.policy.resolve_commit is True
+        return outcome.unknown(self.name, cause, databases=databases, is_resolving=is_resolving, is_asked=is_asked)
+
+    def abort(self, error: BaseException) -> None:
+        """Roll back and close, or invalidate where that fails. The caller re-raises ``error``, which only gets a note."""
+        if self.outcome in {"committed", "unknown"} and not isinstance(error, CommitOutcomeUnknown):
+            verdict = "had already committed" if self.is_committed else "was sending COMMIT, so its outcome is unknown,"
+            error.add_note(f"session-aware: {self.name} {verdict} when this was raised.")
+        if not self.is_over:
+            self._undo(error)
+        if isinstance(error, InvalidRequestError) and str(error).startswith("A transaction is already begun"):
+            error.add_note(
+                f"session-aware: {self.name}: its transaction is begun when the body starts and committed when it returns. "
+                "Remove 'session.begin()', or write 'with session.begin_nested():' for a SAVEPOINT."
+            )
+        if self.is_read_only and faults.is_routing_error(error):
+            error.add_note(
+                f"session-aware: {self.name} is read_only, and this was a write. Remove read_only=True, or write in a "
+                "method without it."
+            )
+        self.report(error)
+
+    def _undo(self, error: BaseException) -> None:
+        failure = self._release()
+        if failure is not None and not self.is_committed:
+            undone = _AND_UNDONE if self._given_up == _INVALIDATED and self.outcome == "rolled back" else ""
+            what = "closing the session of" if self._is_ended else "rolling back"
+            error.add_note(
+                f"session-aware: {what} {self.name} failed as well ({type(failure).__name__}: {failure})"
+                f"{self._given_up}{undone}."
+            )
+
+    def report(self, error: BaseException | None) -> None:
+        """Tell of the unit, once."""
+        if self._started is not None:
+            started, self._started = self._started, None
+            observe.report(self.name, self.outcome, started, error)
+
+    def leave_report(self) -> float | None:
+        """Leave it to somebody else to tell of the unit, which began at the time that is returned."""
+        started, self._started = self._started, None
+        return started
+
+    def _release(self) -> Exception | None:
+        """Roll back what is not committed and close; where that fails invalidate **instead**, and return the failure.
+
+        A close after a failed rollback leaves the connection checked out for ever (Source: FAULTS, Galera without quorum).
+        """
+        self.is_ending = self.is_over = self._is_released = True
+        try:
+            self._put_back()
+            if self.outcome != "committed":
+                self._roll_back()
+            self._is_ended = True
+            if isinstance(self.session.bind, Connection):
+                events.leave_alone(self.session.bind)
+            if self._preparation is not None:
+                self._preparation.undo_on_connection()
+            self._handle.close()
+        except BaseException as failure:
+            # A failed rollback has closed its connection, which the pool gives up then.
+            is_held = not self._is_ended or not all(connection.closed for connection in self.begun)
+            self._invalidate(has_connection=is_held and bool(self.begun))
+            if not isinstance(failure, Exception):
+                raise
+            return failure
+        finally:
+            self.session.info.pop(OWNER_KEY, None)
+            self.session.info[events.ENDED_KEY] = self.name
+            if self.begun:
+                events.unwatch(self)
+        return None
+
+    def _put_back(self) -> None:
+        """Undo what was changed about the session and, while they are in a transaction, about its connections."""
+        if self._hand_out_by is not None:
+            put_back(self.session, "connection", self._hand_out_by)
+        while self._listening:
+            event.remove(*self._listening.pop())
+        if self._has_listeners:
+            event.remove(self.session, "after_begin", self._check_last)
+        if self._preparation is not None:
+            self._preparation.undo()
+
+    def _roll_back(self) -> None:
+        for connection, (root, _) in self.begun.items():
+            if connections.is_half_ended(connection, root):
+                connection.dialect.do_rollback(connection.connection)
+        self._handle.rollback()
+
+    def _invalidate(self, *, has_connection: bool) -> None:
+        try:
+            self._handle.invalidate()
+        except Exception:  # noqa: BLE001 - the connection is lost either way, and the first error is the one to report
+            observe.logger.warning("%s: its connection could not be invalidated", self.name, exc_info=True)
+        else:
+            self._given_up = _INVALIDATED if has_connection else ""
+
+
+def _refuse_shared(name: str, other: str) -> NoReturn:
+    """Refuse a session from the factory that another unit is using.
+
+    Raises:
+        SessionFactoryError: Always.
+    """
+    msg = (
+        f"{name}: the session factory returned a session that {other} is using. Each call needs a session of its own. Write "
+        "'session_factory=sessionmaker(engine)', not a function that returns a shared session."
+    )
+    raise SessionFactoryError(msg)

@@ -1,0 +1,65 @@
+"""A call as it was decided."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from session_aware.exceptions import SessionFactoryError, SessionParameterError
+
+if TYPE_CHECKING:
+    from session_aware._unit.policy import SessionPolicy
+
+__all__ = ["JOIN", "OPEN", "Asked", "Plan", "Request", "refuse_other_session"]
+
+
+class Plan(enum.Enum):
+    """What a call does with the session that it was given, or was not."""
+
+    JOIN = "run the body in the given session and touch nothing"
+    VERIFIED_JOIN = "the same, after the given transaction's isolation level was checked"
+    SAVEPOINT = "run the body in a SAVEPOINT of the given session, its isolation level checked"
+    OPEN = "own: open, begin, commit or roll back, close"
+
+
+# For what runs at each call: before Python 3.12 a member costs a call when it is looked up on its class.
+JOIN: Final = Plan.JOIN
+OPEN: Final = Plan.OPEN
+
+
+class Asked(enum.Enum):
+    """How a unit was asked for, which says what to write where a session was forgotten."""
+
+    WITHOUT = "called without 'session='"
+    WITH_NONE = "called with None for 'session'"
+    AS_A_BLOCK = "entered without a session"
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Request:
+    """One kind of call as it was decided: what the policies make of it. Calls share it, at the same time too.
+
+    Beside it goes the source of the call's session: the given one, or with ``OPEN`` the factory.
+    """
+
+    plan: Plan
+    name: str
+    policy: SessionPolicy
+    commits: bool
+    asked: Asked = Asked.WITHOUT
+    is_suspendable: bool = False  # between its items, where the garbage collector may find it
+
+
+def refuse_other_session(request: Request, session: object, wanted: str) -> NoReturn:
+    """Report a session that is not of the kind the callable needs."""
+    found = type(session).__name__
+    article = "an" if wanted == "AsyncSession" else "a"
+    if request.plan is not Plan.OPEN:
+        msg = f"{request.name}: it needs {article} {wanted}, but 'session' is of type {found}. Write 'session=' with one."
+        raise SessionParameterError(msg)
+    keyword, maker = ("session_factory", "sessionmaker(engine)")
+    if wanted == "AsyncSession":
+        keyword, maker = ("async_session_factory", "async_sessionmaker(async_engine)")
+    msg = f"{request.name}: it needs {article} {wanted}, but its {keyword} returned {found}. Write '{keyword}={maker}'."
+    raise SessionFactoryError(msg)

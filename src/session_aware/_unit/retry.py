@@ -1,0 +1,95 @@
+"""The attempts of one owned call: tenacity waits, ``Retry`` says how often and how long."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Self
+
+import tenacity
+
+from session_aware._unit import observe
+from session_aware._unit.owned import Owned
+from session_aware.exceptions import CommitOutcomeUnknown
+
+__all__ = ["Attempts"]
+
+
+class Attempts:
+    """Counts the attempts, decides about another one, and says at the end how it went.
+
+    What became of the call is what became of its last attempt, so that is asked and not the exception.
+    """
+
+    def __init__(self, first: Owned) -> None:
+        request = first.request
+        assert request.policy.retry is not None  # noqa: S101 - the dispatcher asks for attempts only then
+        self._name = request.name
+        self._retry = request.policy.retry
+        self._number = 0
+        self._first = ""  # what the first attempt ended in, if there is a second one
+        self._began = time.monotonic()
+        self._started = first.leave_report()
+        self._attempt = first
+
+    def begin(self) -> Owned:
+        """Return the unit of the next attempt."""
+        if self._number > 1:
+            self._attempt = Owned(self._attempt.request, self._attempt.source)
+            self._attempt.leave_report()
+        return self._attempt
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is not None and self._number > 1:
+            seconds = time.monotonic() - self._began
+            note = f"session-aware: {self._name} gave up after {self._number} attempts in {seconds:.2f} s"
+            error.add_note(f"{note}; the first one ended in {self._first}.")
+        if self._started is not None:
+            observe.report(self._name, self._attempt.outcome, self._started, error, attempts=self._number)
+
+    def sync(self) -> tenacity.Retrying:
+        """Return what calls a function until an attempt succeeds or the last one failed."""
+        return tenacity.Retrying(**self._options())
+
+    def asynchronous(self) -> tenacity.AsyncRetrying:
+        """Return the same for a coroutine function."""
+        return tenacity.AsyncRetrying(**self._options())
+
+    def _options(self) -> dict[str, Any]:
+        retry = self._retry
+        return {
+            "before": self._count,
+            "retry": tenacity.retry_if_exception(self._is_worth_another),
+            "reraise": True,
+            "stop": tenacity.stop_after_attempt(retry.attempts) | tenacity.stop_before_delay(retry.timeout),
+            "wait": tenacity.wait_random_exponential(multiplier=retry.wait_initial, max=retry.wait_max),
+        }
+
+    def _count(self, state: tenacity.RetryCallState) -> None:
+        self._number = state.attempt_number
+
+    def _is_worth_another(self, error: BaseException) -> bool:
+        # Whatever Retry.on says: a unit that may be committed, and an order to stop, is never run again.
+        if not isinstance(error, Exception) or _is_unknown(error) or self._attempt.outcome != "rolled back":
+            return False
+        if not self._retry.on(error):
+            return False
+        if self._attempt.attached is not None:
+            error.add_note(
+                f"session-aware: {self._name} was not tried again: the body had attached a detached object (of class "
+                f"{self._attempt.attached}), whose changes the rollback undid, so that another attempt would commit without "
+                "them. Load the object in the body, or write 'session.merge(...)' in the place of 'session.add(...)'."
+            )
+            return False
+        if self._number == 1:
+            self._first = type(error).__name__  # its text is the user's, and may fail
+        observe.logger.debug("%s: attempt %d failed with %s", self._name, self._number, type(error).__name__)
+        return True
+
+
+def _is_unknown(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_is_unknown, error.exceptions))
+    return isinstance(error, CommitOutcomeUnknown)

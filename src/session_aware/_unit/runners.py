@@ -1,0 +1,114 @@
+"""When a body runs: one runner for each kind of callable whose body runs synchronously. ``_async`` has the same shape."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from session_aware._unit.given import Joined, Savepoint
+from session_aware._unit.owned import Owned
+from session_aware._unit.request import Plan
+from session_aware._unit.results import refuse_other_result
+
+if TYPE_CHECKING:
+    from session_aware._unit.unit import Unit
+
+__all__ = ["RETRYING", "RUNNERS", "UNITS", "Kind"]
+
+UNITS: Final[dict[Plan, type[Unit]]] = {
+    Plan.JOIN: Joined,
+    Plan.VERIFIED_JOIN: Joined,
+    Plan.SAVEPOINT: Savepoint,
+    Plan.OPEN: Owned,
+}
+"""Each is made of the request and of the source of its session."""
+
+
+class Kind(enum.Enum):
+    """What a call returns, which is when the body runs: the value is how messages name it."""
+
+    PLAIN = "def"
+    COROUTINE = "async def"
+    GENERATOR = "generator"
+    ASYNC_GENERATOR = "async generator"
+    CONTEXT = "context manager"
+    ASYNC_CONTEXT = "async context manager"
+
+    @property
+    def is_async(self) -> bool:
+        return self in _ASYNC
+
+
+_ASYNC: Final = frozenset({Kind.COROUTINE, Kind.ASYNC_GENERATOR, Kind.ASYNC_CONTEXT})
+
+
+def plain(unit: Unit, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+    """Run a plain function as one unit."""
+    with unit as kwargs["session"]:  # made for this call by wrapt, so nobody else has it
+        unit.result = result = function(*args, **kwargs)
+        return result
+
+
+def again(unit: Owned, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]) -> object:
+    """Run a plain function, in several attempts if need be, each of which is one unit."""
+    from session_aware._unit.retry import Attempts  # noqa: PLC0415 - needs tenacity, which is an extra
+
+    with Attempts(unit) as attempts:
+        return attempts.sync()(lambda: plain(attempts.begin(), function, args, kwargs))
+
+
+def stream(
+    unit: Unit, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]
+) -> Generator[object, object, object]:
+    """Run a generator as one unit, from its first ``next`` to its end."""
+    returned = None
+    try:
+        with unit as session:
+            items = function(*args, **{**kwargs, "session": session})
+            if not isinstance(items, Generator):
+                refuse_other_result(items, "a generator", unit.name)
+            resume: Callable[[Any], object] = items.send
+            value: Any = None
+            while True:  # what "yield from" would do, but for what a generator returns that is closed
+                try:
+                    item = resume(value)
+                except StopIteration as stopped:
+                    return stopped.value
+                try:
+                    resume, value = items.send, (yield item)
+                except GeneratorExit as closing:
+                    try:
+                        items.throw(closing)
+                    except StopIteration as stopped:
+                        returned = stopped
+                    else:
+                        msg = "generator ignored GeneratorExit"
+                        raise RuntimeError(msg) from None
+                    raise
+                except BaseException as error:  # noqa: BLE001 - the body decides what becomes of it
+                    resume, value = items.throw, error
+    except GeneratorExit:
+        if returned is None:
+            raise
+        return returned.value  # what close() returns since Python 3.13
+
+
+@contextmanager
+def scope(
+    unit: Unit, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]
+) -> Generator[object]:
+    """Run a context manager as one unit: the session stays open for the ``with`` block."""
+    with unit as session:
+        manager = function(*args, **{**kwargs, "session": session})
+        if not isinstance(manager, AbstractContextManager):
+            refuse_other_result(manager, "a context manager", unit.name)
+        with manager as value:
+            yield value
+
+
+RUNNERS: Final[dict[Kind, Callable[..., object]]] = {Kind.PLAIN: plain, Kind.GENERATOR: stream, Kind.CONTEXT: scope}
+
+RETRYING: Final[dict[Kind, Callable[..., object]]] = {**RUNNERS, Kind.PLAIN: again}
+"""The runners where the policy has a ``Retry``: a stream has been read, and a block run, by somebody else."""

@@ -1,0 +1,117 @@
+"""A unit is what happens around one body: a context manager, for ``with`` and for ``async with``.
+
+Entering it opens the session and begins; leaving it commits, or rolls back if the body raised, and closes. There are three
+kinds: ``Owned`` has a session of its own, ``Savepoint`` and ``Joined`` run in a given one. They are written synchronously;
+``async with`` runs them in the greenlet of the session, see ``_async``. A unit is used once, by one thread or task.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sqlalchemy.orm import Session, scoped_session
+
+from session_aware._unit.request import OPEN, refuse_other_session
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from session_aware._unit.request import Request
+    from session_aware.exceptions import CommitOutcomeUnknown
+
+__all__ = ["Handle", "Unit"]
+
+
+class Handle(Protocol):
+    """Who carries out the four verbs: the session itself, or what awaits an async session that overrides them."""
+
+    def commit(self) -> None: ...
+    def rollback(self) -> None: ...
+    def close(self) -> None: ...
+    def invalidate(self) -> None: ...
+
+
+class Unit:
+    """What happens around one body.
+
+    Attributes:
+        request: The call as it was decided.
+        name: Qualified name of the callable, or where the block is.
+        source: The given session, or the factory that makes one.
+        entered: The ``AsyncSession`` of an async unit, from when it has one.
+        result: What the body has returned. ``end`` refuses what would be run, or read, after it.
+    """
+
+    __slots__ = ("entered", "name", "request", "result", "source")
+
+    def __init__(self, request: Request, source: Any) -> None:  # noqa: ANN401 - a session, or what makes one
+        self.request = request
+        self.name = request.name
+        self.source = source
+        self.entered: Any = None
+        self.result: object = None
+
+    def acquire(self, kind: type[Any], registry: type[Any]) -> Any:  # noqa: ANN401 - of that kind
+        """Return the given session, or a new one from the factory."""
+        source = self.source
+        session = source() if self.request.plan is OPEN or isinstance(source, registry) else source
+        if not isinstance(session, kind):
+            refuse_other_session(self.request, session, kind.__name__)
+        return session
+
+    def __enter__(self) -> Session:
+        try:
+            session: Session = self.acquire(Session, scoped_session)
+            self.begin(session, session)
+        except BaseException as error:
+            self.abort(error)
+            raise
+        return session
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is not None:
+            self.abort(error)
+            return
+        try:
+            self.end()
+            self.report(None)
+        except BaseException as failure:
+            self.abort(failure)
+            raise
+
+    def __aenter__(self) -> Coroutine[Any, Any, Any]:
+        entering: Coroutine[Any, Any, Any] = _asynchronous().enter(self)
+        return entering
+
+    def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> Coroutine[Any, Any, None]:
+        leaving: Coroutine[Any, Any, None] = _asynchronous().leave(self, error)
+        return leaving
+
+    # What the kinds differ in.
+
+    def needs_io_to_begin(self, session: Session, /) -> bool:
+        """Say whether ``begin`` talks to the database."""
+        raise NotImplementedError
+
+    def begin(self, session: Session, handle: Handle, /) -> None:
+        """Begin."""
+        raise NotImplementedError
+
+    def end(self) -> None:
+        """End the unit, whose body has returned."""
+
+    def abort(self, error: BaseException, /) -> None:
+        """Clean up after ``error``, which the caller raises again, and tell of the unit."""
+
+    def report(self, error: BaseException | None, /) -> None:
+        """Tell of the unit, once."""
+
+    def unknown_outcome(self, cause: BaseException, /) -> CommitOutcomeUnknown | None:
+        """Return the error that says so if nobody knows what became of it."""
+
+
+def _asynchronous() -> Any:  # noqa: ANN401 - a module
+    """Return the asynchronous half, which needs greenlet, an extra."""
+    return sys.modules.get("session_aware._unit.asynchronous") or import_module("session_aware._unit.asynchronous")
