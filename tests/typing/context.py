@@ -134,19 +134,19 @@ def wrong(session: Session, asynchronous: AsyncSession, maybe: Session | None) -
     auto_session_ctx(maker)  # E
     auto_session_ctx(Session)  # E
     auto_session_ctx(session, True)  # E  # noqa: FBT003 - the wrong way
-    auto_session_ctx(session, unknown=True)  # E
+    auto_session_ctx(session, unknown=True)  # E: not ty - it reads no Unpack
     auto_session_ctx(session, is_commit="no")  # E
     auto_session_ctx(session, read_only="yes")  # E
     auto_session_ctx(session, propagation="nested")  # E
     auto_session_ctx(session, isolation_level=1)  # E
-    auto_session_ctx(session_factory=async_maker)  # E
-    auto_session_ctx(async_session_factory=maker)  # E
-    auto_session_ctx(session_factory=engine)  # E
-    auto_session_ctx(session_factory=session)  # E
-    auto_session_ctx(session, session_factory=async_maker)  # E
-    auto_session_ctx(asynchronous, session_factory=maker)  # E
-    auto_session_ctx(maybe, async_session_factory=async_maker)  # E
-    auto_session_ctx(session_factory=maker, async_session_factory=async_maker)  # E
+    auto_session_ctx(session_factory=async_maker)  # E: not ty - it reads no Unpack
+    auto_session_ctx(async_session_factory=maker)  # E: not ty - it reads no Unpack
+    auto_session_ctx(session_factory=engine)  # E: not ty - it reads no Unpack
+    auto_session_ctx(session_factory=session)  # E: not ty - it reads no Unpack
+    auto_session_ctx(session, session_factory=async_maker)  # E: not ty - it reads no Unpack
+    auto_session_ctx(asynchronous, session_factory=maker)  # E: not ty - it reads no Unpack
+    auto_session_ctx(maybe, async_session_factory=async_maker)  # E: not ty - it reads no Unpack
+    auto_session_ctx(session_factory=maker, async_session_factory=async_maker)  # E: not ty - it reads no Unpack
     async_in_sync = auto_session_ctx(asynchronous)
     with async_in_sync:  # E
         pass

@@ -197,7 +197,7 @@ def wrong_decorations() -> None:
     auto_session_func(read_session_factory=async_maker)  # E
     auto_session_func(async_read_session_factory=maker)  # E
     auto_session_func(bare, read_only=True)  # E
-    auto_session_func(unknown=1)  # E
+    auto_session_func(unknown=1)  # E: not ty - it reads no Unpack
     auto_session_func(read_only="yes")  # E
     auto_session_func(isolation_level=1)  # E
     auto_session_func(propagation="nested")  # E

@@ -160,7 +160,7 @@ def configuration() -> None:
     configure(propagation="required")  # E
     configure(read_only="yes")  # E
     configure(isolation_level=1)  # E
-    configure(unknown=1)  # E
+    configure(unknown=1)  # E: not ty - it reads no Unpack
 
 
 def overriding() -> None:

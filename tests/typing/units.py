@@ -68,7 +68,7 @@ def retrying(service: Retrying, session: Session) -> None:
     configure(resolve_commit="yes")  # E
     auto_session_func(retry=True)  # E
     auto_session_func(resolve_commit="yes")  # E
-    auto_session_ctx(session, retry=3)  # E
+    auto_session_ctx(session, retry=3)  # E: not ty - it reads no Unpack
     SessionPolicy(retry=3)  # E
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import session_aware
 from session_aware import pytest_plugin
+from session_aware._call.options import OPTIONS
 from session_aware._call.sentinel import NEW
 
 if TYPE_CHECKING:
@@ -70,8 +71,16 @@ def test_public_function_shows_an_example_and_describes_each_parameter(name: str
     function = getattr(session_aware, name)
     doc = inspect.getdoc(function) or ""
     assert "\nExample:\n" in doc
-    for parameter in inspect.signature(function).parameters:
-        assert re.search(rf"^    {parameter}: .", doc, re.MULTILINE), parameter
+    for parameter in inspect.signature(function).parameters.values():
+        spelled = f"**{parameter.name}" if parameter.kind is parameter.VAR_KEYWORD else parameter.name
+        assert re.search(rf"^    {re.escape(spelled)}: .", doc, re.MULTILINE), spelled
+
+
+def test_class_describes_every_option() -> None:
+    doc = inspect.getdoc(session_aware.SessionAwareService) or ""
+    for option in OPTIONS:
+        assert re.search(rf"^    {option}: .", doc, re.MULTILINE), option
+    assert set(inspect.signature(session_aware.SessionAwareService.__init_subclass__).parameters) == {*OPTIONS, "kwargs"}
 
 
 @pytest.mark.parametrize("name", session_aware.__all__)

@@ -385,6 +385,22 @@ MESSAGES: list[tuple[Callable[[], object], type[BaseException], str]] = [
         "retry, resolve_commit.",
     ),
     (
+        lambda: auto_session_func(**cast("Any", {"sesion_factory": UNBOUND})),
+        TypeError,
+        "auto_session_func: there is no option 'sesion_factory'. Write 'session_factory='.",
+    ),
+    (
+        lambda: auto_session_ctx(**cast("Any", {"retry": None})),
+        TypeError,
+        "auto_session_ctx: there is no option 'retry'. The options are session_factory, async_session_factory, "
+        "read_session_factory, async_read_session_factory, propagation, read_only, isolation_level, resolve_commit.",
+    ),
+    (
+        lambda: configure(**cast("Any", {"whatever": 1, "observe": print})),
+        TypeError,
+        "configure: there is no option 'observe'. Write 'observer='.",
+    ),
+    (
         service_with_placeholder_of_another_name,
         SessionParameterError,
         "Wrong.rename: NEW_SESSION is the default of the parameter 'db', but only one called 'session' is given a session. "

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import sys
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, overload
 
-from session_aware._call.factory import check_factory, find, session_classes
+from session_aware._call.factory import find, is_other_kind
+from session_aware._call.options import BLOCK_OPTIONS, check_names, settings_of
 from session_aware._call.plan import plan
-from session_aware._call.sentinel import is_given
+from session_aware._call.sentinel import NEW
 from session_aware._unit import configuration
+from session_aware._unit.configuration import NO_SETTINGS
 from session_aware._unit.nesting import hide, show
-from session_aware._unit.policy import SessionPolicy, merge
+from session_aware._unit.policy import NO_POLICY, merge
 from session_aware._unit.request import JOIN, OPEN, Asked, Request, refuse_other_session
 from session_aware._unit.runners import UNITS
 from session_aware.exceptions import SessionAwareError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from types import CodeType, FrameType, TracebackType
     from weakref import ref
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session
 
     from session_aware._call.factory import AsyncSessionFactory, SessionFactory
-    from session_aware._unit.policy import Propagation
+    from session_aware._call.options import BlockOptions, BlockPolicy
+    from session_aware._unit.configuration import Settings
     from session_aware._unit.unit import Unit
 
 __all__ = ["auto_session_ctx"]
@@ -63,20 +65,14 @@ def auto_session_ctx(
     session: Given,
     *,
     is_commit: bool = ...,
-    propagation: Propagation | None = ...,
-    read_only: bool | None = ...,
-    isolation_level: str | None = ...,
-    resolve_commit: bool | None = ...,
+    **policy: Unpack[BlockPolicy],
 ) -> SyncSessionContext[Given]: ...
 @overload
 def auto_session_ctx(
     session: AsyncGiven,
     *,
     is_commit: bool = ...,
-    propagation: Propagation | None = ...,
-    read_only: bool | None = ...,
-    isolation_level: str | None = ...,
-    resolve_commit: bool | None = ...,
+    **policy: Unpack[BlockPolicy],
 ) -> AsyncSessionContext[AsyncGiven]: ...
 @overload
 def auto_session_ctx(
@@ -85,10 +81,7 @@ def auto_session_ctx(
     is_commit: bool = ...,
     session_factory: SessionFactory[S],
     read_session_factory: SessionFactory[S] | None = ...,
-    propagation: Propagation | None = ...,
-    read_only: bool | None = ...,
-    isolation_level: str | None = ...,
-    resolve_commit: bool | None = ...,
+    **policy: Unpack[BlockPolicy],
 ) -> SyncSessionContext[S]: ...
 @overload
 def auto_session_ctx(
@@ -97,33 +90,20 @@ def auto_session_ctx(
     is_commit: bool = ...,
     async_session_factory: AsyncSessionFactory[A],
     async_read_session_factory: AsyncSessionFactory[A] | None = ...,
-    propagation: Propagation | None = ...,
-    read_only: bool | None = ...,
-    isolation_level: str | None = ...,
-    resolve_commit: bool | None = ...,
+    **policy: Unpack[BlockPolicy],
 ) -> AsyncSessionContext[A]: ...
 @overload
 def auto_session_ctx(
     session: None = None,
     *,
     is_commit: bool = ...,
-    propagation: Propagation | None = ...,
-    read_only: bool | None = ...,
-    isolation_level: str | None = ...,
-    resolve_commit: bool | None = ...,
+    **policy: Unpack[BlockPolicy],
 ) -> EitherSessionContext: ...
 def auto_session_ctx(
     session: Any = None,
     *,
     is_commit: bool = True,
-    session_factory: SessionFactory[Any] | None = None,
-    async_session_factory: AsyncSessionFactory[Any] | None = None,
-    read_session_factory: SessionFactory[Any] | None = None,
-    async_read_session_factory: AsyncSessionFactory[Any] | None = None,
-    propagation: Propagation | None = None,
-    read_only: bool | None = None,
-    isolation_level: str | None = None,
-    resolve_commit: bool | None = None,
+    **options: Unpack[BlockOptions],
 ) -> Any:
     """Run a block in the given session, or in a new one of its own.
 
@@ -136,34 +116,21 @@ def auto_session_ctx(
         session: What the surrounding function was given: a session, a ``scoped_session``, or whatever stands in for one in
             a test; it is yielded as it is. None: open one. Never ``NEW_SESSION`` as a literal.
         is_commit: False rolls an owned block back at its end and keeps its objects readable (a dry run).
-        session_factory: Makes a new ``Session``. None: the one of ``configure``.
-        async_session_factory: Makes a new ``AsyncSession``, for ``async with``. None: the one of ``configure``.
-        read_session_factory: Takes the place of ``session_factory`` if ``read_only``.
-        async_read_session_factory: Takes the place of ``async_session_factory`` if ``read_only``.
-        propagation: See ``Propagation``.
-        read_only: See ``SessionPolicy``.
-        isolation_level: See ``SessionPolicy``.
-        resolve_commit: Ask PostgreSQL what became of an unknown COMMIT, see ``SessionPolicy``: after a crash of the
-            server, or a failover to a standby, some stay unknown.
+        **options: The factories and the policy, as in the class statement of a ``SessionAwareService``, but without
+            ``retry``. What is left out: what ``configure`` says.
 
     Raises:
         SessionFactoryError: There is no factory, or what was given is none of the keyword's kind.
         PropagationError: ``MANDATORY`` without a session, ``REQUIRES_NEW`` with one; on entry.
         PolicyConflictError: The given session's transaction has another isolation level; on entry.
         SessionAwareError: The context is entered while it is open.
+        TypeError: There is no such option, or one has a value of the wrong type.
 
     Example:
         def transfer(session: Session | None = None) -> None:
             with auto_session_ctx(session, session_factory=maker) as s:
                 s.add(Entry(...))
     """
-    named = {
-        "session_factory": session_factory,
-        "async_session_factory": async_session_factory,
-        "read_session_factory": read_session_factory,
-        "async_read_session_factory": async_read_session_factory,
-    }
-    factories = {keyword: factory for keyword, factory in named.items() if factory is not None}
     if isinstance(session, FunctionType):
         name = session.__qualname__.rpartition("<locals>.")[2]
         msg = (
@@ -172,12 +139,11 @@ def auto_session_ctx(
         )
         raise SessionAwareError(msg)
     code = sys._getframe(1).f_code  # noqa: SLF001 - as warnings does
-    for keyword, named_factory in factories.items():
-        check_factory(named_factory, keyword, _name(code))
-    policy = SessionPolicy(
-        propagation=propagation, read_only=read_only, isolation_level=isolation_level, resolve_commit=resolve_commit
-    )
-    return _Block(session, code, policy, factories, is_commit=is_commit)
+    settings = NO_SETTINGS
+    if options:
+        check_names(options, BLOCK_OPTIONS, "auto_session_ctx")
+        settings = settings_of(options, _name(code))
+    return _Block(session, code, settings, is_commit=is_commit)
 
 
 auto_session_ctx.__module__ = "session_aware"
@@ -195,23 +161,19 @@ class _Block:
     __slots__ = (
         "__weakref__",
         "_code",
-        "_factories",
         "_given",
         "_is_commit",
-        "_policy",
+        "_settings",
         "_unit",
         "frame",
         "outer",
         "session",
     )
 
-    def __init__(
-        self, given: object, code: CodeType, policy: SessionPolicy, factories: Mapping[str, object], *, is_commit: bool
-    ) -> None:
-        self._given = given if is_given(given) else None
+    def __init__(self, given: object, code: CodeType, settings: Settings, *, is_commit: bool) -> None:
+        self._given = None if given is NEW else given
         self._code = code
-        self._policy = policy
-        self._factories = factories
+        self._settings = settings
         self._is_commit = is_commit
         self._unit: Unit | None = None  # a block that joins has none: there is nothing to do
         self.session: Any = None
@@ -223,26 +185,29 @@ class _Block:
         """Say where it is."""
         return _name(self._code)
 
-    def _decide(self, *, is_async: bool) -> Unit | None:
+    def _decide(self, is_async: bool) -> Unit | None:  # noqa: FBT001 - by position, as all that runs at each block
         """Return the unit that this block is, or None if it has nothing to do."""
         if self.frame is not None:
             msg = f"{self.name}: it is open already. Write another 'auto_session_ctx(...)' for a block inside the block."
             raise SessionAwareError(msg)
         configured = configuration.settings  # once: policy and factories of one configure()
-        policy = merge(self._policy, configured.policy)
-        chosen = plan(policy, is_given=self._given is not None, name=self.name)
+        source, policy = self._given, self._settings.policy
+        if configured.policy is not NO_POLICY:
+            policy = merge(policy, configured.policy)
+        if source is not None and policy is NO_POLICY and not is_other_kind(source, is_async):
+            return None  # as most blocks are: no time to lose
+        chosen = plan(policy, is_given=source is not None, name=self.name)
         read_only = policy.read_only is True
         request = Request(chosen, self.name, policy, commits=self._is_commit and not read_only, asked=Asked.AS_A_BLOCK)
-        source = self._given
         if chosen is OPEN:
-            own, of_all = self._factories, configured.factories
+            own, of_all = self._settings.factories, configured.factories
             source = find(own, of_all, None, is_async=is_async, read_only=read_only, name=self.name)
-        if isinstance(source, session_classes(is_async=not is_async)):
+        if is_other_kind(source, is_async):
             refuse_other_session(request, source, "AsyncSession" if is_async else "Session")
         return None if chosen is JOIN else UNITS[chosen](request, source)
 
     def __enter__(self) -> object:
-        self._unit = self._decide(is_async=False)
+        self._unit = self._decide(False)  # noqa: FBT003 - likewise
         show(self)
         try:
             session = None if self._unit is None else self._unit.__enter__()
@@ -257,7 +222,7 @@ class _Block:
             unit.__exit__(kind, error, traceback)
 
     async def __aenter__(self) -> object:
-        self._unit = self._decide(is_async=True)
+        self._unit = self._decide(True)  # noqa: FBT003 - likewise
         show(self)  # before another task gets its turn
         try:
             session = None if self._unit is None else await self._unit.__aenter__()

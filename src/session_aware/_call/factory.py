@@ -29,6 +29,7 @@ __all__ = [
     "check_factory",
     "find",
     "gives_factory_later",
+    "is_other_kind",
     "makes_sessions",
     "override_session_factory",
     "session_classes",
@@ -271,6 +272,14 @@ def _classes() -> tuple[tuple[type, ...], tuple[type, ...], tuple[type, ...]]:
         engines += (asyncio_module.AsyncEngine, asyncio_module.AsyncConnection)
         sessions += (asyncio_module.AsyncSession,)
     return shared, engines, sessions
+
+
+def is_other_kind(session: object, is_async: bool) -> bool:  # noqa: FBT001 - runs at each block
+    """Say whether this is a session of SQLAlchemy's, and not of the kind that is wanted."""
+    if is_async:
+        return isinstance(session, Session | scoped_session)
+    asynchronous = sys.modules.get("sqlalchemy.ext.asyncio")
+    return asynchronous is not None and isinstance(session, (asynchronous.AsyncSession, asynchronous.async_scoped_session))
 
 
 def session_classes(*, is_async: bool | None) -> tuple[type, ...]:

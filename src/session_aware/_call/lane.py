@@ -146,8 +146,12 @@ def make_lane(function: object, binding: Binding, wrapper: Any, asks_always: lis
 
 
 def _made(
-    function: FunctionType, declared: FunctionType, shape: _Shape, wrapper: Any, asks_always: list[bool]
-) -> FunctionType:  # noqa: ANN401 - a proxy
+    function: FunctionType,
+    declared: FunctionType,
+    shape: _Shape,
+    wrapper: Any,  # noqa: ANN401 - a proxy
+    asks_always: list[bool],
+) -> FunctionType:
     """Make a lane with the parameters and the place of ``declared``, and the name of ``function``."""
     template = _templates.get(shape) or _template(shape)
     cells = {

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from session_aware._call import wrapper
-from session_aware._call.factory import check_factory, makes_sessions
+from session_aware._call.factory import makes_sessions
 from session_aware._call.lane import Binding
+from session_aware._call.options import OPTIONS, check_names, settings_of
 from session_aware._declare import signature
 from session_aware._unit.configuration import Settings
-from session_aware._unit.policy import SessionPolicy, merge
+from session_aware._unit.policy import merge
 from session_aware._unit.runners import Kind
 from session_aware.exceptions import PolicyConflictError, SessionParameterError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from session_aware._call.factory import AsyncSessionFactory, SessionFactory
-    from session_aware._unit.policy import Propagation, Retry
+    from session_aware._call.options import Options, Policy
 
 __all__ = ["auto_session_func"]
 
@@ -46,27 +47,19 @@ def auto_session_func(func: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def auto_session_func(
     *,
-    async_session_factory: AsyncSessionFactory[AsyncSession],
-    async_read_session_factory: AsyncSessionFactory[AsyncSession] | None = ...,
-    propagation: Propagation | None = ...,
-    read_only: bool | None = ...,
-    isolation_level: str | None = ...,
-    retry: Retry | None = ...,
-    resolve_commit: bool | None = ...,
-) -> AsyncSessionDecorator: ...
-@overload
-def auto_session_func(
-    *,
     session_factory: SessionFactory[Session],
     async_session_factory: AsyncSessionFactory[AsyncSession] | None = ...,
     read_session_factory: SessionFactory[Session] | None = ...,
     async_read_session_factory: AsyncSessionFactory[AsyncSession] | None = ...,
-    propagation: Propagation | None = ...,
-    read_only: bool | None = ...,
-    isolation_level: str | None = ...,
-    retry: Retry | None = ...,
-    resolve_commit: bool | None = ...,
+    **policy: Unpack[Policy],
 ) -> SessionDecorator: ...
+@overload
+def auto_session_func(
+    *,
+    async_session_factory: AsyncSessionFactory[AsyncSession],
+    async_read_session_factory: AsyncSessionFactory[AsyncSession] | None = ...,
+    **policy: Unpack[Policy],
+) -> AsyncSessionDecorator: ...
 @overload
 def auto_session_func(
     *,
@@ -74,25 +67,12 @@ def auto_session_func(
     async_session_factory: None = ...,
     read_session_factory: SessionFactory[Session] | None = ...,
     async_read_session_factory: AsyncSessionFactory[AsyncSession] | None = ...,
-    propagation: Propagation | None = ...,
-    read_only: bool | None = ...,
-    isolation_level: str | None = ...,
-    retry: Retry | None = ...,
-    resolve_commit: bool | None = ...,
+    **policy: Unpack[Policy],
 ) -> SessionDecorator: ...
 def auto_session_func(
     func: Callable[..., Any] | None = None,
     /,
-    *,
-    session_factory: SessionFactory[Session] | None = None,
-    async_session_factory: AsyncSessionFactory[AsyncSession] | None = None,
-    read_session_factory: SessionFactory[Session] | None = None,
-    async_read_session_factory: AsyncSessionFactory[AsyncSession] | None = None,
-    propagation: Propagation | None = None,
-    read_only: bool | None = None,
-    isolation_level: str | None = None,
-    retry: Retry | None = None,
-    resolve_commit: bool | None = None,
+    **options: Unpack[Options],
 ) -> Callable[..., Any]:
     """Give a callable with a keyword-only ``session`` one for each call that omits it.
 
@@ -107,44 +87,22 @@ def auto_session_func(
 
     Args:
         func: The callable, when used bare.
-        session_factory: Makes a new ``Session``, such as a ``sessionmaker``. None: the one of ``configure``.
-        async_session_factory: Makes a new ``AsyncSession``, for ``async def`` and its like.
-        read_session_factory: Takes the place of ``session_factory`` for read-only units.
-        async_read_session_factory: Takes the place of ``async_session_factory`` for read-only units.
-        propagation: See ``Propagation``. None: what the class or ``configure`` says, else ``REQUIRED``.
-        read_only: See ``SessionPolicy``.
-        isolation_level: See ``SessionPolicy``.
-        retry: See ``Retry``; not for generators and context managers.
-        resolve_commit: Ask PostgreSQL what became of an unknown COMMIT, see ``SessionPolicy``: after a crash of the
-            server, or a failover to a standby, some stay unknown.
+        **options: The factories and the policy, as in the class statement of a ``SessionAwareService``. What is left out:
+            what the class or ``configure`` says. ``retry`` is not for generators and context managers.
 
     Raises:
         SessionParameterError: There is no keyword-only ``session``, or it is annotated with a session of the other kind.
         SessionFactoryError: What was given is no session factory of the keyword's kind.
         PolicyConflictError: ``retry`` on a generator or context manager.
+        TypeError: There is no such option, or one has a value of the wrong type.
 
     Example:
         @auto_session_func(session_factory=sessionmaker(engine))
         def rename(account_id: int, owner: str, *, session: Session = NEW_SESSION) -> None:
             session.get_one(Account, account_id).owner = owner
     """
-    named = {
-        "session_factory": session_factory,
-        "async_session_factory": async_session_factory,
-        "read_session_factory": read_session_factory,
-        "async_read_session_factory": async_read_session_factory,
-    }
-    factories = {keyword: factory for keyword, factory in named.items() if factory is not None}
-    for keyword, factory in factories.items():
-        check_factory(factory, keyword, "auto_session_func")
-    policy = SessionPolicy(
-        propagation=propagation,
-        read_only=read_only,
-        isolation_level=isolation_level,
-        retry=retry,
-        resolve_commit=resolve_commit,
-    )
-    settings = Settings(policy, factories)
+    check_names(options, OPTIONS, "auto_session_func")
+    settings = settings_of(options, "auto_session_func")
     if func is not None:
         return _decorate(func, settings)
     return lambda func: _decorate(func, settings)

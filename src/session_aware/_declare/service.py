@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import inspect
 import sys
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 from session_aware._call import wrapper
 from session_aware._call.factory import FACTORY_KEYWORDS, SOUGHT, check_factory, gives_factory_later
 from session_aware._call.lane import Binding
+from session_aware._call.options import nearest
 from session_aware._call.plan import looks_at_given
 from session_aware._call.sentinel import NEW
 from session_aware._call.wrapper import BoundFunction
@@ -171,9 +171,8 @@ def _pass_on(init_subclass: Callable[..., None], keywords: dict[str, object], cl
         if not unknown:
             raise
         ours = [name for name in inspect.signature(SessionAwareService.__init_subclass__).parameters if name != "kwargs"]
-        near = {name: found[0] for name in unknown if (found := difflib.get_close_matches(name, ours, n=1))}
-        name = next(iter(near or unknown))
-        write = f"Write '{near[name]}='." if near else f"The keywords of SessionAwareService are {', '.join(ours)}."
+        name, near = nearest(unknown, ours)
+        write = f"Write '{near}='." if near else f"The keywords of SessionAwareService are {', '.join(ours)}."
         service = cls.__qualname__.rpartition("<locals>.")[2]
         msg = f"{service}: no base of the class takes the keyword {name!r}. {write}"
         raise TypeError(msg) from error

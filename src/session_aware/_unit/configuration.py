@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import enum
 from dataclasses import dataclass
 from threading import RLock
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from session_aware._unit.policy import NO_POLICY, SessionPolicy
+from session_aware._unit.policy import FIELDS, NO_POLICY, SessionPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from session_aware._database.outcome import Outcome
 
-__all__ = ["NO_SETTINGS", "UNSET", "Settings", "UnitRecord", "Unset", "settings", "update"]
+__all__ = ["NO_SETTINGS", "Settings", "UnitRecord", "settings", "update"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,32 +58,28 @@ class Settings(NamedTuple):
 NO_SETTINGS: Final = Settings()
 
 
-class Unset(enum.Enum):
-    """The default of a keyword for which ``None`` means something."""
-
-    UNSET = "unset"
-
-
-UNSET: Final = Unset.UNSET
-
 _lock: Final = RLock()  # a finalizer may run while it is held, and configure
 settings: Settings = NO_SETTINGS
 """What is configured now. Read it through the module: it is replaced as a whole, so a call never sees half of a change."""
 
 
-def update(*, policy: Mapping[str, object], factories: Mapping[str, object], observer: object = UNSET) -> None:
-    """Replace what was said; ``UNSET`` leaves a setting alone, ``None`` takes it back."""
+def update(options: Mapping[str, Any]) -> None:
+    """Replace what is named; ``None`` takes a setting back.
+
+    Args:
+        options: Of the policy, factories, and ``observer``.
+    """
     global settings  # noqa: PLW0603 - the one process-wide setting of the library
-    said: dict[str, Any] = {name: value for name, value in policy.items() if value is not UNSET}
-    named = {keyword: factory for keyword, factory in factories.items() if factory is not UNSET}
+    policy = {name: value for name, value in options.items() if name in FIELDS}
+    factories = {name: value for name, value in options.items() if name.endswith("_factory")}
     with _lock:
         while True:
             before = settings
-            kept = {keyword: factory for keyword, factory in {**before.factories, **named}.items() if factory is not None}
+            kept = {name: factory for name, factory in {**before.factories, **factories}.items() if factory is not None}
             after = Settings(
-                dataclasses.replace(before.policy, **said),
+                dataclasses.replace(before.policy, **policy),
                 MappingProxyType(kept),
-                before.observer if observer is UNSET else cast("Callable[[UnitRecord], object] | None", observer),
+                options.get("observer", before.observer),
             )
             if settings is before:  # no finalizer has run in between, and configured
                 settings = after

@@ -71,14 +71,16 @@ class Opening(Protocol):
 _blocks: Final[dict[int, ref[Block]]] = {}
 """By the id of its frame: the innermost open block."""
 
-_CONTEXTLIB: Final = vars(contextlib)
+_CONTEXTLIB: Final[object] = vars(contextlib)
 
 
 def show(block: Block) -> None:
     """Note that a block is open in the frame that enters it; an ExitStack enters it for its caller."""
-    entering = sys._getframe(1)  # noqa: SLF001 - as warnings does
-    frame = entering.f_back or entering  # a task may have nothing above it
-    while cast("object", frame.f_globals) is _CONTEXTLIB and frame.f_back is not None:
+    try:
+        frame = sys._getframe(2)  # noqa: SLF001 - as warnings does
+    except ValueError:  # a task may have nothing above it
+        frame = sys._getframe(1)  # noqa: SLF001 - likewise
+    while frame.f_globals is _CONTEXTLIB and frame.f_back is not None:
         frame = frame.f_back
     key = id(frame)
     block.frame, block.outer = frame, _blocks.get(key)

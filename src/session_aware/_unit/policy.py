@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "FIELDS",
     "NO_POLICY",
     "Propagation",
     "Retry",
@@ -184,13 +185,14 @@ def _normal_level(level: object) -> str:
 NO_POLICY: Final = SessionPolicy()
 
 
-_FIELDS: Final = tuple(field.name for field in dataclasses.fields(SessionPolicy))
+FIELDS: Final = tuple(field.name for field in dataclasses.fields(SessionPolicy))
+"""The names of the options that make a policy."""
 
 
 def merge(*policies: SessionPolicy) -> SessionPolicy:
     """Return the policy in which every value is the first that was said, nearest first."""
-    said = [policy for policy in policies if policy != NO_POLICY]
+    said = [policy for policy in policies if policy is not NO_POLICY and policy != NO_POLICY]
     if len(said) < 2:  # noqa: PLR2004 - nothing to merge
         return said[0] if said else NO_POLICY
-    values = {name: next((v for p in said if (v := getattr(p, name)) is not None), None) for name in _FIELDS}
+    values = {name: next((v for p in said if (v := getattr(p, name)) is not None), None) for name in FIELDS}
     return SessionPolicy(**values)
