@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import create_engine
+from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
 from session_aware import (
@@ -19,6 +20,7 @@ from session_aware import (
     CallableDescription,
     Description,
     Propagation,
+    Retry,
     SessionAwareService,
     auto_session_func,
     configure,
@@ -111,18 +113,19 @@ def test_defining_class_signature_and_factory_are_told() -> None:
         kind="def",
         policy=one.policy,
         factory="sessionmaker on sqlite:///shop.sqlite",
-        defined_in="Base",
+        defined_in=f"{__name__}.Base",
         signature=unquoted("(self, *, session: 'Session' = NEW_SESSION) -> 'int'"),
     )
 
 
-def test_missing_factory_is_a_finding_until_one_is_configured() -> None:
+def test_missing_factory_is_a_finding_once_another_is_configured() -> None:
+    assert describe(Shop).findings == ()  # configure() may be still to come
+    configure(session_factory=maker)
     (finding,) = describe(Shop).findings
     assert finding == (
-        "Shop: nothing names async_session_factory, so astream can only be called with 'session='. Name one on the class "
-        "Shop, or call 'configure(async_session_factory=...)' first."
+        f"{__name__}.Shop: nothing names async_session_factory, so astream can only be called with 'session='. Name one on "
+        "the class Shop, or in 'configure(async_session_factory=...)'."
     )
-    configure(session_factory=maker)
 
     class Plain(SessionAwareService):
         def get(self, *, session: Session = NEW_SESSION) -> int:
@@ -198,9 +201,10 @@ def test_module_is_described_with_its_functions_and_services_alone() -> None:
         "    def get(self, *, session: Session = NEW_SESSION): ...\n"
     )
     exec(code, module.__dict__)  # noqa: S102 - a module of the test's own
+    configure(async_session_factory=async_sessionmaker())
     description = describe(module)
     assert [one.name for one in description.callables] == ["Own.get", "clean"]
-    assert [finding.partition(":")[0] for finding in description.findings] == ["functions", "Own"]
+    assert [finding.partition(":")[0] for finding in description.findings] == ["shop_of_test", "shop_of_test.Own"]
 
 
 def test_neither_a_service_nor_a_module_is_refused() -> None:
@@ -210,13 +214,21 @@ def test_neither_a_service_nor_a_module_is_refused() -> None:
         describe(int)
 
 
-def test_table_has_a_line_for_each_callable_and_finding() -> None:
+@pytest.mark.parametrize("columns", [60, 80, 120, 200])
+def test_table_is_as_wide_as_the_terminal(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    configure(session_factory=maker, retry=Retry())
     lines = str(describe(Shop)).splitlines()
-    assert lines[0].endswith("test_describe.Shop")
-    assert lines[2].split() == ["callable", "kind", "policy", "factory", "defined", "in", "signature"]
+    assert lines[0] == f"{__name__}.Shop"
+    assert lines[2].split() == ["callable", "kind", "policy", "factory"]
     assert sum(line.startswith("Shop.") for line in lines) == 8
-    assert lines[-1].startswith("! Shop: nothing names async_session_factory")
+    assert sum(line.startswith("! ") for line in lines) == 1
+    assert max(map(len, lines)) <= columns
     assert not any(line.endswith(" ") for line in lines)
+    words = "".join("".join(lines).split())
+    assert "isolation_level='SERIALIZABLE'(classBase)" in words or columns < 120
+    assert f"in{__name__}.Mixin" in words
+    assert f"in{__name__}.Shop" not in words
 
 
 @pytest.fixture
@@ -230,6 +242,7 @@ def shop_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
         "    def get(self, *, session: Session = NEW_SESSION): ...\n"
         "class Bad(SessionAwareService):\n"
         "    def get(self, *, session: Session = NEW_SESSION): ...\n"
+        "Bad.late = lambda self, *, session: None\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
@@ -255,14 +268,14 @@ def test_show_evaluates_no_annotation(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (1, "")
     assert done.stdout.count("(x: Nowhere, *, session: Session = NEW_SESSION) -> Nowhere") == 2
-    assert "! Shop.late: takes 'session' but is not wrapped" in done.stdout
+    assert "! shop.Shop.late: takes 'session' but is not wrapped" in done.stdout
 
 
 def test_show_exits_with_1_on_findings(shop_module: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", f"{shop_module}:Good"]) == 0
     assert main(["show", f"{shop_module}:Good.Inner"]) == 0
     assert main(["show", f"{shop_module}:Bad"]) == main(["show", shop_module]) == 1
-    assert "! Bad: nothing names session_factory" in capsys.readouterr().out
+    assert "! shop_on_disk.Bad.late: takes 'session' but is not wrapped" in capsys.readouterr().out
 
 
 def test_show_prints_json(shop_module: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,10 +285,43 @@ def test_show_prints_json(shop_module: str, capsys: pytest.CaptureFixture[str]) 
     assert printed["callables"][0]["name"] == "Good.get"
 
 
-@pytest.mark.parametrize("target", ["no_such_module_anywhere", "json:Nothing", "json:JSONDecoder", ""])
+@pytest.mark.parametrize("target", ["no_such_module_anywhere", "json:Nothing", "json:JSONDecoder", "json.no.such", ""])
 def test_show_exits_with_2_on_what_it_cannot_describe(target: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", target]) == 2
-    assert capsys.readouterr().err.startswith(f"show: {target}: ")
+    said = capsys.readouterr().err
+    assert said.startswith(f"show: {target}")
+    assert said.endswith("Write 'show package.module:Class'.\n")
+
+
+def test_show_imports_first_what_sets_up(tmp_path: Path) -> None:
+    (tmp_path / "app_setup.py").write_text(
+        "from sqlalchemy import create_engine\n"
+        "from sqlalchemy.orm import sessionmaker\n"
+        "from session_aware import configure\n"
+        "configure(session_factory=sessionmaker(create_engine('sqlite://')))\n"
+    )
+    (tmp_path / "app_rates.py").write_text(
+        "from sqlalchemy import text\n"
+        "from sqlalchemy.orm import Session\n"
+        "from session_aware import NEW_SESSION, auto_session_func\n"
+        "@auto_session_func\n"
+        "def one(*, session: Session = NEW_SESSION): return session.scalar(text('SELECT 1'))\n"
+        "ONE = one()\n"
+    )
+
+    def show(*options: str) -> tuple[int, str, str]:
+        command = [sys.executable, "-m", "session_aware", "show", *options]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    code, _, said = show("app_rates")
+    assert code == 2
+    assert said.startswith("show: app_rates cannot be imported: SessionFactoryError: one: called without 'session='")
+    code, out, said = show("--first", "app_setup", "app_rates")
+    assert (code, said) == (0, "")
+    assert "sessionmaker on sqlite://" in out
+    code, _, said = show("--first", "no_such_setup", "app_rates")
+    assert (code, said.partition(":")[0]) == (2, "show")
 
 
 def test_show_names_the_error_of_a_module_that_cannot_be_imported(

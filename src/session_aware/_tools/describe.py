@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import itertools
+import shutil
+import textwrap
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, cast
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CallableDescription", "Description", "describe"]
 
-_HEADERS: Final = ("callable", "kind", "policy", "factory", "defined in", "signature")
+_HEADERS: Final = ("callable", "kind", "policy", "factory")
+_NARROWEST: Final = 60  # columns of a terminal, below which a table is no help
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +42,8 @@ class CallableDescription:
         kind: ``def``, ``async def``, ``generator``, ``async generator``, ``context manager``, ``async context manager``;
             with ``class`` or ``static`` before it.
         policy: Every value that somebody said, each with who said it: ``{"read_only": (True, "method")}``.
-        factory: What opens its session, and who named it, or None if nothing does.
-        defined_in: The class or module in whose body it stands.
+        factory: What opens its session, or None if nothing that is known now does.
+        defined_in: The class or module in whose body it stands, with the module's name.
         signature: Its own, with ``session``.
     """
 
@@ -53,7 +57,7 @@ class CallableDescription:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """What ``describe`` returns; its ``str()`` is a table with the findings beneath it.
+    """What ``describe`` returns; its ``str()`` is a table, as wide as the terminal, with the findings below it.
 
     Attributes:
         target: The qualified name of the class or module.
@@ -66,11 +70,18 @@ class Description:
     findings: tuple[str, ...]
 
     def __str__(self) -> str:
-        rows = [_HEADERS, *(_cells(one) for one in self.callables)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        lines.insert(1, "  ".join("-" * width for width in widths))
-        return "\n".join([self.target, "", *lines, *(f"\n! {finding}" for finding in self.findings)])
+        total = max(_NARROWEST, shutil.get_terminal_size().columns)
+        rows = [_cells(one) for one in self.callables]
+        widths = _widths([_HEADERS, *rows], total)
+        lines = [self.target, "", *_row(_HEADERS, widths), "  ".join("-" * width for width in widths)]
+        for one, cells in zip(self.callables, rows, strict=True):
+            owner = one.name.rpartition(".")[0]
+            is_own = one.defined_in in {self.target, f"{self.target}.{owner}"}
+            more = one.signature if is_own else f"{one.signature}, in {one.defined_in}"
+            lines += [*_row(cells, widths), *textwrap.wrap(more, total, initial_indent="    ", subsequent_indent="      ")]
+        for finding in self.findings:
+            lines += ["", *textwrap.wrap(f"! {finding}", total, subsequent_indent="  ", break_on_hyphens=False)]
+        return "\n".join(lines)
 
 
 for _public in (CallableDescription, Description):
@@ -79,14 +90,31 @@ for _public in (CallableDescription, Description):
 
 def _cells(one: CallableDescription) -> tuple[str, ...]:
     policy = ", ".join(f"{name}={value!r} ({source})" for name, (value, source) in one.policy.items())
-    return one.name, one.kind, policy or "-", one.factory or "NONE", one.defined_in, one.signature
+    return one.name, one.kind, policy or "-", one.factory or "-"
+
+
+def _widths(rows: list[tuple[str, ...]], total: int) -> list[int]:
+    """Return the width of each column: what it needs, or for the widest ones what is left of the terminal."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    while (excess := sum(widths) + 2 * (len(widths) - 1) - total) > 0:
+        widest = max(widths)
+        at = widths.index(widest)
+        widths[at] = max(widest - excess, (total - 2 * len(widths)) // len(widths), sorted(widths)[-2] - 1)
+    return widths
+
+
+def _row(cells: tuple[str, ...], widths: list[int]) -> list[str]:
+    columns = [textwrap.wrap(cell, width, break_on_hyphens=False) for cell, width in zip(cells, widths, strict=True)]
+    lines = itertools.zip_longest(*columns, fillvalue="")
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
 def describe(service_or_module: type | ModuleType) -> Description:
     """Describe every session-aware callable of a service class, or of a module's services and functions.
 
     Nothing is called or opened. What objects set themselves cannot be seen here: an instance attribute or property counts as
-    a factory of the object. Run it after ``configure`` if the factories come from there.
+    a factory of the object. A missing factory is a finding only after ``configure`` has named one: before, it may be still
+    to come.
 
     Args:
         service_or_module: A subclass of ``SessionAwareService``, or an imported module.
@@ -113,21 +141,26 @@ def describe(service_or_module: type | ModuleType) -> Description:
             if (dispatcher := wrapper.dispatcher_of(value)) is not None and getattr(value, "__module__", None) == target
         ]
     elif isinstance(cast("object", service_or_module), type) and issubclass(service_or_module, SessionAwareService):
-        target = f"{service_or_module.__module__}.{service_or_module.__qualname__}"
+        target = _full_name(service_or_module)
         classes, functions = [service_or_module], []
     else:
         msg = f"describe: {service_or_module!r} is neither a SessionAwareService nor a module. Write 'describe(Accounts)'."
         raise TypeError(msg)
     found = [*functions, *(one for cls in classes for one in _callables(cls))]
     findings = [finding for cls in classes for finding in _unwrapped(cls)]
-    findings += _without_factory(found)
+    if configuration.settings.factories:  # otherwise configure() may be still to come
+        findings += _without_factory(found, target if isinstance(service_or_module, ModuleType) else classes[0].__module__)
     return Description(target=target, callables=tuple(sorted(found, key=lambda one: one.name)), findings=tuple(findings))
 
 
 describe.__module__ = "session_aware"
 
 
-def _without_factory(found: list[CallableDescription]) -> Iterator[str]:
+def _full_name(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _without_factory(found: list[CallableDescription], module: str) -> Iterator[str]:
     """Find what can only be called with a session, one finding for each owner and keyword."""
     missing: dict[tuple[str, str], list[str]] = {}
     for one in found:
@@ -138,8 +171,8 @@ def _without_factory(found: list[CallableDescription]) -> Iterator[str]:
     for (owner, keyword), names in missing.items():
         where = f"the class {owner}" if owner else "@auto_session_func"
         yield (
-            f"{owner or 'functions'}: nothing names {keyword}, so {', '.join(sorted(names))} can only be called with "
-            f"'session='. Name one on {where}, or call 'configure({keyword}=...)' first."
+            f"{module}{'.' * bool(owner)}{owner}: nothing names {keyword}, so {', '.join(sorted(names))} can only be called "
+            f"with 'session='. Name one on {where}, or in 'configure({keyword}=...)'."
         )
 
 
@@ -157,7 +190,7 @@ def _attributes(cls: type) -> Iterator[tuple[str, type, object]]:
 def _callables(cls: type) -> Iterator[CallableDescription]:
     for name, definer, value in _attributes(cls):
         if (dispatcher := wrapper.dispatcher_of(value)) is not None:
-            yield _callable(dispatcher, cls, f"{cls.__qualname__}.{name}", definer.__qualname__, getattr(cls, name))
+            yield _callable(dispatcher, cls, f"{cls.__qualname__}.{name}", _full_name(definer), getattr(cls, name))
 
 
 def _unwrapped(cls: type) -> Iterator[str]:
@@ -179,9 +212,9 @@ def _unwrapped(cls: type) -> Iterator[str]:
         if not parameter.is_keyword_only:
             why = "its 'session' is positional. Write '*, session: Session = NEW_SESSION', unless every caller passes one"
         elif not issubclass(definer, SessionAwareService):
-            why = f"{definer.__qualname__} is no SessionAwareService. Derive it from that, or decorate the method with"
+            why = f"{_full_name(definer)} is no SessionAwareService. Derive it from that, or decorate the method with"
         write = " @auto_session_func" if parameter.is_keyword_only else ""
-        yield f"{cls.__qualname__}.{name}: takes 'session' but is not wrapped: {why}{write}."
+        yield f"{_full_name(cls)}.{name}: takes 'session' but is not wrapped: {why}{write}."
 
 
 def _callable(dispatcher: Dispatcher, cls: type | None, name: str, definer: str, value: object) -> CallableDescription:
