@@ -29,8 +29,19 @@ if TYPE_CHECKING:
 pytest_plugins = ["pytester"]  # runs the tests of the pytest plugin
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run leave out what is the same on every version of Python; README's command runs it."""
+    parser.addoption("--without-servers", action="store_true", help="skip the tests that talk to a database server")
+
+
 @pytest.fixture(scope="session")
-def postgresql() -> Iterator[PostgreSQL]:
+def servers(request: pytest.FixtureRequest) -> None:
+    if request.config.getoption("--without-servers"):
+        pytest.skip("this run is one without servers")
+
+
+@pytest.fixture(scope="session")
+def postgresql(servers: None) -> Iterator[PostgreSQL]:
     """One server for the session. Without its binaries the tests fail: a green run must not mean "skipped"."""
     if (problem := missing()) is not None:
         pytest.fail(problem, pytrace=False)
@@ -47,7 +58,7 @@ def _need(problem: str | None) -> None:
 
 
 @pytest.fixture(scope="session")
-def mariadb() -> Iterator[MariaDB]:
+def mariadb(servers: None) -> Iterator[MariaDB]:
     """One MariaDB for the session, where its package is installed."""
     _need(mariadb_missing())
     with MariaDB(settings={"innodb-lock-wait-timeout": 2}) as server:
@@ -55,7 +66,7 @@ def mariadb() -> Iterator[MariaDB]:
 
 
 @pytest.fixture(scope="session")
-def galera() -> Iterator[Galera]:
+def galera(servers: None) -> Iterator[Galera]:
     """One cluster for the session, where its packages are installed."""
     _need(galera_missing())
     missed = {"evs.keepalive_period": "PT0.3S", "evs.suspect_timeout": "PT1S", "evs.inactive_timeout": "PT3S"}

@@ -7,7 +7,7 @@ import sys
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Final, Protocol
 
-from session_aware._tools import show
+from session_aware._tools import manual, show
 from session_aware._tools.demo import command as demo
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Command(Protocol):
         ...
 
 
-COMMANDS: Final[Mapping[str, Command]] = {"demo": demo, "show": show}
+COMMANDS: Final[Mapping[str, Command]] = {"demo": demo, "show": show, "manual": manual}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,9 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = COMMANDS[options.command].run(options)
         sys.stdout.flush()
-    except (
-        BrokenPipeError
-    ):  # as in '| head': whoever read it has enough, and Python must not complain when it flushes at exit
+    except BrokenPipeError:  # as in '| head'; without this Python complains when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except KeyboardInterrupt:

@@ -36,7 +36,8 @@ from session_aware._call import lane
 cloudpickle: Final[Any] = importlib.import_module("cloudpickle")  # has no types
 pdb: Final[Any] = importlib.import_module("pdb")  # an import of it is taken for a forgotten one
 has_lane = pytest.mark.skipif(not lane.IS_ON, reason="the lane is switched off by SESSION_AWARE_LANE=off")
-README: Final = Path(__file__).parents[2] / "README.md"
+ROOT: Final = Path(__file__).parents[2]
+PAGE: Final = ROOT / "src" / "session_aware" / "manual" / "callables.md"
 SOURCE: Final = '''
 """One class, as a service and without."""
 import functools
@@ -321,7 +322,7 @@ TOOLS: dict[str, Callable[[Any, str], object]] = {
     "super()": lambda *where: called_by_super(*where),  # noqa: PLW0108 - defined below
 }
 
-# What remains: the README's words, and where it shows.
+# What remains: the manual's words, and where it shows.
 DIFFERENCES: dict[str, set[tuple[str, str]]] = {
     "A static method is a bound method to Python, since it knows the class through which it was reached": {
         ("static", tool)
@@ -345,14 +346,14 @@ DIFFERENCES: dict[str, set[tuple[str, str]]] = {
             "too many arguments",
         )
     },
-    "A traceback shows the line of the `def` as one frame more, and `pdb`'s `break Accounts.open` stops there": {
+    "A traceback shows the line of the `def` as one frame more. `pdb`'s `break Accounts.open` stops there": {
         (name, "pdb") for name in KINDS if name not in {"dispatched", "opener"}
     },
     "`__kwdefaults__` has the `session` that the method requires": {
         ("required", "__kwdefaults__"),
         ("required", "inspect.getfullargspec"),
     },
-    "A context manager and a decorated method tell of their own parameters, file and line, and not of their decorator's": {
+    "A context manager and a decorated method have their own parameters, file and line, and not those of their decorator": {
         (name, tool)
         for name in ("context", "async_context", "decorated")
         for tool in ("__kwdefaults__", "__code__", "__globals__", "inspect.getfullargspec", "inspect.getfile")
@@ -416,7 +417,7 @@ def seen(one: Made, tool: str, name: str) -> object:
 def differing(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, str]]:
     """Compare in a process of its own: tests of the pytest plugin exchange modules in this one."""
     command = [sys.executable, "-m", "tests.integration.test_as_a_plain_class", str(tmp_path_factory.mktemp("comparison"))]
-    done = subprocess.run(command, cwd=README.parent, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return {(name, tool) for name, tool in json.loads(done.stdout)}
 
@@ -431,15 +432,15 @@ def compare(folder: Path) -> None:
 
 @has_lane
 @pytest.mark.parametrize("name", KINDS)
-def test_service_is_to_tools_what_the_plain_class_is_but_for_what_the_readme_says(
+def test_service_is_to_tools_what_the_plain_class_is_but_for_what_the_manual_says(
     differing: set[tuple[str, str]], name: str
 ) -> None:
     expected = {one for where in DIFFERENCES.values() for one in where if one[0] == name}
     assert {one for one in differing if one[0] == name} == expected
 
 
-def test_readme_lists_the_differences_that_remain() -> None:
-    text = " ".join(README.read_text().split())
+def test_manual_lists_the_differences_that_remain() -> None:
+    text = " ".join(PAGE.read_text().split())
     assert [sentence for sentence in DIFFERENCES if sentence not in text] == []
 
 
@@ -458,7 +459,7 @@ def test_coverage_counts_the_same_lines_and_branches(tmp_path: Path) -> None:
     for one in both(tmp_path):
         (one.folder / "program.py").write_text(textwrap.dedent(program))
         environment = {key: value for key, value in os.environ.items() if not key.startswith("COV")}
-        environment["PYTHONPATH"] = str(README.parent / "src")
+        environment["PYTHONPATH"] = str(ROOT / "src")
         for command in (["run", "--branch", "program.py"], ["report", "-m", "accounts.py"]):
             done = subprocess.run(
                 [sys.executable, "-m", "coverage", *command],

@@ -367,7 +367,7 @@ def test_interrupt_while_commit_is_sent_passes_with_a_note(database: SyncDatabas
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[PostgreSQL]:
+def server(servers: None) -> Iterator[PostgreSQL]:
     with PostgreSQL(settings={"max_prepared_transactions": 4}) as running:
         witness = create_engine(running.url())
         Base.metadata.create_all(witness)

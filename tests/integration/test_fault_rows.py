@@ -36,7 +36,7 @@ CREATE ROLE limited LOGIN CONNECTION LIMIT 0
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[PostgreSQL]:
+def server(servers: None) -> Iterator[PostgreSQL]:
     with PostgreSQL(settings={"deadlock_timeout": "50ms"}) as running:
         running.execute(REFUSING)
         yield running

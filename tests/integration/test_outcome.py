@@ -84,7 +84,7 @@ class Line:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[PostgreSQL]:
+def server(servers: None) -> Iterator[PostgreSQL]:
     # What is not committed stays in memory: a crash forgets that there ever was such a transaction.
     with PostgreSQL(settings={"wal_writer_delay": "10s", "lock_timeout": "5s"}) as running:
         yield running

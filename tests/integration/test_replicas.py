@@ -76,7 +76,7 @@ class Pair:
 
 
 @pytest.fixture
-def pair() -> Iterator[Pair]:
+def pair(servers: None) -> Iterator[Pair]:
     with PostgreSQL() as primary:
         engine = create_engine(primary.url())
         Base.metadata.create_all(engine)

@@ -27,6 +27,8 @@ from tests.servers.proxy import TcpProxy, Verdict, on_commit
 
 ROOT = Path(__file__).parents[2]
 
+pytestmark = pytest.mark.usefixtures("servers")
+
 needs_postgresql = pytest.mark.skipif(postgresql.missing() is not None, reason=postgresql.missing() or "")
 needs_mariadb = pytest.mark.skipif(mariadb.missing() is not None, reason=mariadb.missing() or "")
 needs_galera = pytest.mark.skipif(galera.missing() is not None, reason=galera.missing() or "")

@@ -18,7 +18,7 @@ TABLE = (
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[MariaDB]:
+def server(servers: None) -> Iterator[MariaDB]:
     with MariaDB() as running:
         running.execute(TABLE)
         yield running
