@@ -234,7 +234,7 @@ def test_cancelled_commit_that_fails_says_so_and_rolls_back(async_postgres: Asyn
         with pytest.raises(asyncio.CancelledError) as caught:
             await task
         assert len(caught.value.__notes__) == 1
-        assert caught.value.__notes__[0].startswith("session-aware: what was waited for failed (IntegrityError: ")
+        assert caught.value.__notes__[0].startswith("session-aware: ending the unit failed as well (IntegrityError: ")
 
     async_postgres.run(scenario())
     assert async_postgres.recorder.events == ["CHECKOUT", "BEGIN", "COMMIT", "CHECKIN"]

@@ -370,7 +370,7 @@ FAILING_ONCE = Retry(attempts=3, wait_initial=0, wait_max=0, on=lambda error: is
 NOT_AGAIN = (
     "session-aware: Work.{name} was not tried again: the body had attached a detached object (of class Account), whose "
     "changes the rollback undid, so that another attempt would commit without them. Load the object in the body, or write "
-    "'session.merge(...)' in the place of 'session.add(...)'."
+    "'session.merge(...)' instead of 'session.add(...)'."
 )
 
 

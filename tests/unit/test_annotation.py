@@ -233,7 +233,9 @@ def test_annotations_that_are_handed_on_are_shared() -> None:
     for wanted in (annotationlib.Format.STRING, annotationlib.Format.FORWARDREF, annotationlib.Format.VALUE):
         assert annotationlib.get_annotations(made, format=wanted) == annotationlib.get_annotations(function, format=wanted)
     assert made.__annotations__ is function.__annotations__
-    with pytest.raises(NotImplementedError, match="this is no code of Python's own, in which the names could be exchanged"):
+    with pytest.raises(
+        NotImplementedError, match="this is not code from Python's compiler, so its globals cannot be replaced"
+    ):
         cast("Any", made).__annotate__(annotationlib.Format.VALUE_WITH_FAKE_GLOBALS)
     assert named(made) == [Session]
 

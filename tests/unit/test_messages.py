@@ -755,7 +755,7 @@ def test_message_of_a_result_that_still_has_rows_to_give(
     with pytest.raises(SessionAwareError) as caught:
         on_memory(body)
     assert str(caught.value) == (
-        f"run: it returned {what} after the session is closed; nothing was committed. Write '.all()' behind it, or yield "
+        f"run: it returned {what} after the session is closed; nothing was committed. Write '.all()' after it, or yield "
         "the rows."
     )
 
@@ -864,7 +864,7 @@ def test_message_of_a_decorator_that_hands_back_something_else(function: Any, ki
         start(wrapped(function))
     assert str(caught.value) == (
         f"{function.__name__}: it wraps {kind}, but calling it returned 'int'. A decorator between session-aware and the "
-        "function must hand the deferred result through. Apply that decorator above @auto_session_func, or write its "
+        "function must pass the deferred result through. Apply that decorator above @auto_session_func, or write its "
         f"wrapper as {kind}."
     )
 

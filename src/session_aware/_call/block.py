@@ -12,7 +12,7 @@ from session_aware._call.plan import plan
 from session_aware._call.sentinel import NEW
 from session_aware._unit import configuration
 from session_aware._unit.configuration import NO_SETTINGS
-from session_aware._unit.nesting import hide, show
+from session_aware._unit.nesting import note_end, note_start
 from session_aware._unit.policy import NO_POLICY, merge
 from session_aware._unit.request import JOIN, OPEN, Asked, Request, refuse_other_session
 from session_aware._unit.runners import UNITS
@@ -110,17 +110,17 @@ def auto_session_ctx(
     ``with auto_session_ctx(session) as s:`` yields a given session untouched: the caller owns it. Without one the block is
     a unit of its own: a session is opened from the factory and begun; it is committed when the block ends, rolled back on
     any exception, which is re-raised unchanged, and always closed. ``async with`` does the same with an ``AsyncSession``.
-    A context can be entered again after it has ended, not while it is open; each entry has its own session.
+    A context can be entered again after it has ended, but not while it is open; each entry has its own session.
 
     Args:
-        session: What the surrounding function was given: a session, a ``scoped_session``, or whatever stands in for one in
-            a test; it is yielded as it is. None: open one. Never ``NEW_SESSION`` as a literal.
+        session: What the surrounding function was given: a session, a ``scoped_session``, or a stand-in for one in a test;
+            it is yielded unchanged. None opens a new session. Do not write ``NEW_SESSION`` here.
         is_commit: False rolls an owned block back at its end and keeps its objects readable (a dry run).
         **options: The factories and the policy, as in the class statement of a ``SessionAwareService``, but without
-            ``retry``. What is left out: what ``configure`` says.
+            ``retry``. For options that are left out, ``configure`` decides.
 
     Raises:
-        SessionFactoryError: There is no factory, or what was given is none of the keyword's kind.
+        SessionFactoryError: There is no factory, or one is not of its keyword's kind.
         PropagationError: ``MANDATORY`` without a session, ``REQUIRES_NEW`` with one; on entry.
         PolicyConflictError: The given session's transaction has another isolation level; on entry.
         SessionAwareError: The context is entered while it is open.
@@ -150,11 +150,11 @@ auto_session_ctx.__module__ = "session_aware"
 
 
 class _Block:
-    """A unit for either ``with`` or ``async with``: which of the two shows when it is entered, so it is decided then.
+    """A unit for ``with`` or ``async with``. Only when it is entered is it known which of the two it is.
 
     Attributes:
-        session: What it yields, while it is open.
-        frame: See ``_nesting.Block``.
+        session: The session that it yields, while it is open.
+        frame: See ``nesting.Block``.
         outer: Likewise.
     """
 
@@ -175,27 +175,27 @@ class _Block:
         self._code = code
         self._settings = settings
         self._is_commit = is_commit
-        self._unit: Unit | None = None  # a block that joins has none: there is nothing to do
+        self._unit: Unit | None = None  # None for a block that only joins
         self.session: Any = None
         self.frame: FrameType | None = None
         self.outer: ref[Any] | None = None
 
     @property
     def name(self) -> str:
-        """Say where it is."""
+        """Name the function that the block is in."""
         return _name(self._code)
 
-    def _decide(self, is_async: bool) -> Unit | None:  # noqa: FBT001 - by position, as all that runs at each block
-        """Return the unit that this block is, or None if it has nothing to do."""
+    def _decide(self, is_async: bool) -> Unit | None:  # noqa: FBT001 - positional, as in all code that runs at each block
+        """Return the unit that this block runs, or None if it only joins."""
         if self.frame is not None:
             msg = f"{self.name}: it is open already. Write another 'auto_session_ctx(...)' for a block inside the block."
             raise SessionAwareError(msg)
-        configured = configuration.settings  # once: policy and factories of one configure()
+        configured = configuration.settings  # read once, so that policy and factories are from the same configure()
         source, policy = self._given, self._settings.policy
         if configured.policy is not NO_POLICY:
             policy = merge(policy, configured.policy)
         if source is not None and policy is NO_POLICY and not is_other_kind(source, is_async):
-            return None  # as most blocks are: no time to lose
+            return None  # a shortcut for most blocks
         chosen = plan(policy, is_given=source is not None, name=self.name)
         read_only = policy.read_only is True
         request = Request(chosen, self.name, policy, commits=self._is_commit and not read_only, asked=Asked.AS_A_BLOCK)
@@ -208,13 +208,15 @@ class _Block:
 
     def __enter__(self) -> object:
         self._unit = self._decide(False)  # noqa: FBT003 - likewise
-        show(self)
+        note_start(self)
         try:
             session = None if self._unit is None else self._unit.__enter__()
         except BaseException:
             self._leave()
             raise
-        self.session = session if self._given is None else self._given  # as it is: a scoped_session, a stand-in of a test
+        self.session = (
+            session if self._given is None else self._given
+        )  # a scoped_session, or a stand-in, is yielded unchanged
         return self.session
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
@@ -223,7 +225,7 @@ class _Block:
 
     async def __aenter__(self) -> object:
         self._unit = self._decide(True)  # noqa: FBT003 - likewise
-        show(self)  # before another task gets its turn
+        note_start(self)  # before another task can run
         try:
             session = None if self._unit is None else await self._unit.__aenter__()
         except BaseException:
@@ -240,7 +242,7 @@ class _Block:
         if self.frame is None:
             msg = f"{self.name}: it was left without having been entered."
             raise SessionAwareError(msg)
-        hide(self)
+        note_end(self)
         unit, self._unit, self.session = self._unit, None, None
         return unit
 

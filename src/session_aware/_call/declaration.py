@@ -1,4 +1,4 @@
-"""What a call needs to know of what was declared, and how to get at the functions of a callable."""
+"""What a call needs to know of its callable's declaration, and how to find the functions inside a callable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["DEEPEST", "Declaration", "call_of", "context_kind", "layers"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Declaration:
-    """A callable's facts.
+    """The facts about a callable.
 
     Attributes:
         name: Qualified name, ``Accounts.rename``, without the ``<locals>`` of tests.
@@ -34,7 +34,7 @@ class Declaration:
     is_commit: bool | None
 
 
-DEEPEST: Final = 100  # layers; an object that answers to every name has no end of them
+DEEPEST: Final = 100  # layers; an object that has every attribute would have no last one
 
 
 def layers(function: object) -> Iterator[object]:
@@ -45,7 +45,7 @@ def layers(function: object) -> Iterator[object]:
         yield function
         if isinstance(function, functools.partial | functools.singledispatchmethod):
             function = function.func
-        elif isinstance(function, MethodType):  # before __wrapped__, which it takes from its function
+        elif isinstance(function, MethodType):  # before __wrapped__, which a method takes from its function
             function = function.__func__
         elif (wrapped := getattr(function, "__wrapped__", None)) is not None:
             function = wrapped
@@ -56,12 +56,12 @@ def layers(function: object) -> Iterator[object]:
 
 
 def call_of(cls: type) -> object:
-    """Return what makes the objects of a class callable; not by getattr, which would go on to the metaclass."""
+    """Return the ``__call__`` of a class's objects; ``getattr`` would also find that of the metaclass."""
     return next((vars(base)["__call__"] for base in cls.__mro__ if "__call__" in vars(base)), None)
 
 
 def _codes_of_contextlib() -> dict[CodeType, Kind]:
-    """Read the code that contextlib's decorators return: plain functions, which nothing else tells from others."""
+    """Return the code of the functions that contextlib's decorators make; nothing else distinguishes these functions."""
 
     def sync() -> Generator[None]:
         yield  # pragma: no cover - only the code of the helpers is read
@@ -77,5 +77,5 @@ _CONTEXT_CODES: Final = _codes_of_contextlib()
 
 
 def context_kind(function: FunctionType) -> Kind | None:
-    """Return the kind of what ``@contextmanager`` or ``@asynccontextmanager`` returned; None for any other function."""
+    """Return the kind of a function that ``@contextmanager`` or ``@asynccontextmanager`` made; None for any other."""
     return _CONTEXT_CODES.get(function.__code__)

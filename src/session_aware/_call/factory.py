@@ -1,7 +1,7 @@
-"""Find the session factory of a call, and refuse what is none.
+"""Find the session factory of a call, and refuse an object that is not one.
 
-Order: ``override_session_factory``; the decorator's keywords; the object, or the class through which a class or static
-method was reached; ``configure``. At each place the read factory comes first for read-only work.
+The places in order are: ``override_session_factory``; the decorator's keywords; the object, or the class through which a
+class or static method was reached; ``configure``. At each place the read factory comes first for read-only work.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ FACTORY_KEYWORDS: Final = (
     "read_session_factory",
     "async_read_session_factory",
 )
-SOUGHT: Final = {  # (is_async, read_only) -> keywords, the wanted one first
+SOUGHT: Final = {  # (is_async, read_only) -> keywords, the preferred one first
     (False, False): ("session_factory",),
     (True, False): ("async_session_factory",),
     (False, True): ("read_session_factory", "session_factory"),
@@ -75,10 +75,13 @@ class _Override(NamedTuple):
 
 
 _overrides: Final[dict[object, _Override]] = {}
-"""In the order in which the blocks were entered, each under a key of its own: no lock, which a finalizer could wait for."""
+"""The overrides, in the order in which their blocks were entered.
+
+Each has a key of its own, and there is no lock, because a finalizer might wait for a lock for ever.
+"""
 
 
-def find(  # noqa: PLR0917 - by position, as all that runs at each call: keywords cost more than a call
+def find(  # noqa: PLR0917 - positional, as in all code that runs at each call, because keywords are slow
     own: Mapping[str, object],
     configured: Mapping[str, object],
     target: object,
@@ -90,16 +93,16 @@ def find(  # noqa: PLR0917 - by position, as all that runs at each call: keyword
 
     Args:
         own: The factories that the decorator or the block names itself.
-        configured: Those of ``configure``.
+        configured: The factories of ``configure``.
         target: The service object or class through which the call was reached, or None for a plain function.
         is_async: Whether an ``AsyncSession`` is needed.
         read_only: Whether a read factory is preferred.
         name: Qualified name of the callable, for messages.
 
     Raises:
-        SessionFactoryError: There is none, or what was found is no factory of this kind.
+        SessionFactoryError: There is none, or what was found is not a factory of this kind.
     """
-    has_answers = hasattr(type(target), "__getattr__")  # perhaps to every name: only after what is really named
+    has_answers = hasattr(type(target), "__getattr__")  # perhaps to every name, so it is asked last
     is_usual = not (own or _overrides or is_async or read_only or has_answers)
     if is_usual and type(usual := getattr(target, "session_factory", None)) is sessionmaker:
         made: Callable[[], object] = usual
@@ -121,7 +124,7 @@ def find(  # noqa: PLR0917 - by position, as all that runs at each call: keyword
 
 
 def _named(factories: Mapping[str, object], keywords: tuple[str, ...]) -> tuple[str, object] | None:
-    for keyword in keywords:  # no generator: this runs at each call
+    for keyword in keywords:  # not a generator, because this runs at each call
         if keyword in factories:
             return keyword, factories[keyword]
     return None
@@ -130,12 +133,12 @@ def _named(factories: Mapping[str, object], keywords: tuple[str, ...]) -> tuple[
 def _on_target(target: object, keywords: tuple[str, ...], *, is_named: bool = False) -> tuple[str, object] | None:
     """Look on the object and along its classes; the nearest place that names one of the keywords decides.
 
-    Otherwise a subclass, or an instance, with a database of its own would read from the replica of its base's.
+    Otherwise a subclass or an instance with a database of its own would read from the replica of its base class.
 
     Args:
         target: The object or class, or None.
-        keywords: The wanted one first.
-        is_named: Whether only what the object or a class has counts, and not what a ``__getattr__`` answers.
+        keywords: The preferred one first.
+        is_named: Whether only attributes of the object and its classes count, and not what ``__getattr__`` returns.
     """
     found: tuple[str, object] | None = None
     for keyword in keywords:
@@ -156,7 +159,7 @@ def _is_nearer(distance: int | None, other: int | None) -> bool:
 
 
 def _distance(target: object, keyword: str) -> int | None:
-    """Count the classes up to the one that names it; -1 for the object itself, None if nothing does."""
+    """Count the classes up to the one that names the keyword; -1 for the object itself, None if nothing names it."""
     if not isinstance(target, type) and keyword in getattr(target, "__dict__", ()):
         return -1
     classes = (target if isinstance(target, type) else type(target)).__mro__
@@ -175,19 +178,19 @@ def _overridden(target: object, *, is_async: bool) -> Callable[[], object] | Non
 def override_session_factory(
     service: type | None, factory: SessionFactory[Session] | AsyncSessionFactory[AsyncSession]
 ) -> Generator[None]:
-    """Open every owned unit from another factory for the time of a ``with`` block; meant for tests.
+    """Open every owned unit from another factory during a ``with`` block; meant for tests.
 
-    It comes before every other place that names a factory, the read factories and the keywords of decorators and blocks
-    among them. Blocks nest, the innermost wins; every thread and task sees it. A sync factory serves the sync callables
-    and an async one the async; write two blocks for both.
+    It takes precedence over every other factory, including read factories and those that decorators and blocks name. Blocks
+    nest and the innermost wins; every thread and task sees it. A sync factory serves sync callables and an async factory
+    serves async callables; write two blocks to replace both.
 
     Args:
-        service: The service class whose methods (with those of its subclasses) are meant; None for everything.
-        factory: A ``sessionmaker`` or ``async_sessionmaker``, or anything that makes sessions. What does not show its kind
-            (a plain function) is called once to see it, and the session that it made is closed.
+        service: The service class whose methods, and those of its subclasses, are affected; None for everything.
+        factory: A ``sessionmaker`` or ``async_sessionmaker``, or anything that makes sessions. A factory that does not show
+            its kind, such as a plain function, is called once to find out, and that session is closed.
 
     Raises:
-        SessionFactoryError: ``factory`` is no session factory.
+        SessionFactoryError: ``factory`` is not a session factory.
         TypeError: ``service`` is neither a class nor None.
 
     Example:
@@ -226,7 +229,7 @@ def _makes_async(factory: object) -> bool:
         return False
     session = factory()
     if isinstance(session, asyncio_module.AsyncSession):
-        cast("AsyncSession", session).sync_session.close()  # it has no connection yet: a factory cannot await
+        cast("AsyncSession", session).sync_session.close()  # without await, since a new session has no connection yet
         return True
     if isinstance(session, Session):
         session.close()
@@ -234,7 +237,7 @@ def _makes_async(factory: object) -> bool:
 
 
 def check_factory(factory: object, keyword: str, place: str) -> None:
-    """Refuse what is known not to make a new session of the keyword's kind.
+    """Refuse an object that is known not to make a new session of the keyword's kind.
 
     Raises:
         SessionFactoryError: See the message.
@@ -249,12 +252,12 @@ def check_factory(factory: object, keyword: str, place: str) -> None:
 
 
 def gives_factory_later(attribute: object) -> bool:
-    """Tell what gives an object its factory (a property, a slot, a field of a dataclass) from the factory of a class."""
+    """Say whether an attribute of a class gives each object its factory later: a property, a slot or a dataclass field."""
     return hasattr(type(attribute), "__set__") or _problem(attribute, is_async=False) is _NOT_CALLABLE
 
 
 def makes_sessions(given: object) -> str | None:
-    """Describe what makes sessions, or connections for them; None for anything else."""
+    """Describe an object that makes sessions, or connections for them; return None for anything else."""
     shared, engines, sessions = _classes()
     made = getattr(given, "class_", given)
     is_maker = isinstance(given, shared + engines) or (isinstance(made, type) and issubclass(made, sessions))
@@ -262,7 +265,7 @@ def makes_sessions(given: object) -> str | None:
 
 
 def _classes() -> tuple[tuple[type, ...], tuple[type, ...], tuple[type, ...]]:
-    """Return SQLAlchemy's classes of shared sessions, of what makes connections, and of sessions, as far as imported."""
+    """Return SQLAlchemy's classes of shared sessions, of engines and connections, and of sessions, if they are imported."""
     asyncio_module = sys.modules.get("sqlalchemy.ext.asyncio")
     shared: tuple[type, ...] = (scoped_session,)
     engines: tuple[type, ...] = (Engine, Connection)
@@ -275,7 +278,7 @@ def _classes() -> tuple[tuple[type, ...], tuple[type, ...], tuple[type, ...]]:
 
 
 def is_other_kind(session: object, is_async: bool) -> bool:  # noqa: FBT001 - runs at each block
-    """Say whether this is a session of SQLAlchemy's, and not of the kind that is wanted."""
+    """Say whether this is a SQLAlchemy session of the kind that is not wanted, sync or async."""
     if is_async:
         return isinstance(session, Session | scoped_session)
     asynchronous = sys.modules.get("sqlalchemy.ext.asyncio")
@@ -283,7 +286,7 @@ def is_other_kind(session: object, is_async: bool) -> bool:  # noqa: FBT001 - ru
 
 
 def session_classes(*, is_async: bool | None) -> tuple[type, ...]:
-    """Return SQLAlchemy's session classes that were imported, of one kind or of both."""
+    """Return those of SQLAlchemy's session classes that are imported, of one kind or of both."""
     found: list[type] = []
     if is_async is not True and (orm := sys.modules.get("sqlalchemy.orm")) is not None:
         found += [orm.Session, orm.scoped_session]
@@ -309,7 +312,7 @@ def _problem(factory: object, *, is_async: bool) -> str | None:
         return _NOT_CALLABLE
     made = getattr(factory, "class_", factory)
     if not (isinstance(made, type) and issubclass(made, sessions)):
-        return None  # what an unknown one returns is checked when it is called
+        return None  # what another callable returns is checked when it is called
     if issubclass(made, Session) is not is_async:
         is_bare = isinstance(factory, type) and _is_bare(made, Session if issubclass(made, Session) else sessions[-1])
         return "knows no engine when it is called without arguments, as factories are" if is_bare else None

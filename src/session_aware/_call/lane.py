@@ -1,11 +1,11 @@
 """The fast lane: a generated function that makes a call with ``session=`` cost one Python call more than the method.
 
-A wrapt wrapper is right for every callable, and costs about a microsecond a call even where nothing is to be done. So in
-front of a plain function stands a *lane*: a function with exactly its parameters, in the class in its place. For
+A wrapt wrapper works for every callable, but costs about a microsecond a call even if there is nothing to do. So a plain
+function is replaced in its class by a *lane*, a function with exactly the same parameters. For
 
     def rename(self, account_id, owner="?", *, session=NEW_SESSION): ...
 
-the text of the lane is
+the source text of the lane is
 
     def bind(ask, method, new_session, asks_always):
         def lane(self, account_id, owner, *, session):
@@ -13,23 +13,24 @@ the text of the lane is
                 return ask(self, account_id, owner, session=session)
             return method(self, account_id, owner, session=session)
 
-Given a session, it calls the method. Otherwise it asks the wrapper, which decides and carries out as for every other kind
-of callable. ``asks_always`` is not empty where even a given session has to be looked at: for a SAVEPOINT, a refusal or an
-isolation level.
+With a session, the lane calls the method. Otherwise it asks the wrapper, which decides the call and carries it out as for
+every other kind of callable. ``asks_always`` is not empty if even a call with a session needs more: a SAVEPOINT, a refusal
+or a check of the isolation level.
 
-How it is made. The text depends on the parameters alone, so it is compiled once for each parameter list (``_template``);
-no text of the user reaches the compiler but identifiers, which come from compiled code. Each method then gets a function
-of its own around that code, with its own name, its module's globals, its defaults **by reference**, and the four names
-above as closure cells. All of its code stands in the line of the method's ``def``, so that is what tracebacks, debuggers
+The text depends on the parameters alone, so it is compiled once for each parameter list (``_template``). Identifiers
+are the only text of the user that reaches the compiler, and they come from compiled code. Each method then gets a function
+of its own around that code, with its own name, its module's globals, its defaults **by reference**, and the four names above
+as closure cells. All code of the lane is on the line of the method's ``def``, which is therefore what tracebacks, debuggers
 and ``inspect.getfile`` show.
 
-The lane of an ``async def`` or of a generator hands on the coroutine or generator that it is given: what ``close()``,
-``athrow()`` and the like return is the body's own. Its code has the method's kind in ``co_flags``. ``inspect`` looks there;
-CPython itself, since 3.11, goes by an instruction at the start of the body.
+The lane of an ``async def`` or of a generator returns the coroutine or generator of the method unchanged, so ``close()``,
+``athrow()`` and the like return what the body's own do. Its code has the method's kind in ``co_flags``. ``inspect`` looks
+there; CPython itself, since 3.11, relies on an instruction at the start of the body.
 
-The wrapper of a decorator is a function as well, often with ``*args, **kwargs``: its lane has a ``session`` beside them.
-That of ``@contextmanager`` and ``@asynccontextmanager`` gets the parameters of what it wraps, since it hands them on as they
-are. What is no function stays with wrapt alone: callable objects, ``functools.partial`` and the like.
+The wrapper of a decorator is a function as well, often with ``*args, **kwargs``: its lane has a ``session`` in addition.
+The lane of a wrapper by ``@contextmanager`` or ``@asynccontextmanager`` has the parameters of the wrapped function, because
+the wrapper passes them on unchanged. Callables that are not functions, such as callable objects and ``functools.partial``,
+have a wrapt wrapper and no lane.
 """
 
 from __future__ import annotations
@@ -54,10 +55,10 @@ from session_aware._database.stack import LANE_VARIABLE
 __all__ = ["Binding", "OwnerMethod", "is_lane", "make_lane", "wrapper_behind"]
 
 IS_ON: Final = os.environ.get("SESSION_AWARE_LANE") != "off"
-"""For this library's tests alone, which pass with the lane and without."""
+"""Switched off only by this library's tests, which pass with and without the lane."""
 
 _WRAPPER: Final = "__session_aware__"  # where a lane's __dict__ keeps the wrapper that it asks
-_LIMIT: Final = 4096  # templates kept; far more than a program has parameter lists, unless it makes classes all day
+_LIMIT: Final = 4096  # templates kept; more than a program has parameter lists, unless it keeps creating classes
 _TEXT: Final = """
 def bind({variables}):
     def lane({taken}):
@@ -70,10 +71,10 @@ _KIND_FLAGS: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_AS
 
 
 class Binding(enum.Enum):
-    """How the wrapper behind a lane is bound: the value is the text that asks it."""
+    """How the wrapper behind a lane is bound. The value is the source text that calls it."""
 
     FUNCTION = "{ask}({all})"
-    INSTANCE = "{ask}({first}, {rest})"  # not bound to the object: that costs as much as all that wrapt does then
+    INSTANCE = "{ask}({first}, {rest})"  # not bound to the object, which would double the time in wrapt
     CLASS = "{ask}(None, {first})({rest})"
     OWNER = "{ask}(None, {cls})({all})"  # a static method that is passed the class it was reached through
 
@@ -110,7 +111,7 @@ class _Template(NamedTuple):
 
 
 _templates: dict[_Shape, _Template] = {}
-_lock: Final = RLock()  # garbage that is collected meanwhile may run anything
+_lock: Final = RLock()  # re-entrant, because a garbage collection meanwhile may run any code
 _NEW_SESSION: Final = CellType(NEW)
 
 _COPIED: Final = ("__module__", "__qualname__", "__doc__") + ("__type_params__",) * (sys.version_info >= (3, 12))
@@ -121,19 +122,19 @@ def make_lane(function: object, binding: Binding, wrapper: Any, asks_always: lis
 
     Args:
         function: The callable that is wrapped, without the static- or classmethod object around it.
-        binding: How it stands in its class, if it does.
+        binding: How it is bound to its class, if it is in one.
         wrapper: The wrapt wrapper to ask.
-        asks_always: Not empty where it asks even if a session is given.
+        asks_always: Not empty if the lane asks even when a session is given.
     """
     if not IS_ON or not isinstance(function, FunctionType):
         return None
-    # The helper of contextlib takes what its function takes.
+    # contextlib's wrapper takes what the wrapped function takes.
     wrapped = function.__dict__.get("__wrapped__") if context_kind(function) is not None else None
     declared = wrapped if isinstance(wrapped, FunctionType) else function
     if (shape := _shape(declared, binding)) is None:
         return None
     made = _made(function, declared, shape, wrapper, asks_always)
-    if binding is Binding.OWNER:  # what is bound drops a parameter of what it wraps, so that has to have one more
+    if binding is Binding.OWNER:  # inspect drops the first parameter of what a bound method wraps, so it needs one more
         inner = [one for one in layers(function) if isinstance(one, FunctionType)][-1]
         shape = _shape(inner, binding) or shape
         made.__dict__["__wrapped__"] = _made(inner, inner, shape, wrapper, asks_always)
@@ -152,14 +153,14 @@ def _made(
     wrapper: Any,  # noqa: ANN401 - a proxy
     asks_always: list[bool],
 ) -> FunctionType:
-    """Make a lane with the parameters and the place of ``declared``, and the name of ``function``."""
+    """Make a lane with the parameters and the file and line of ``declared``, and the name of ``function``."""
     template = _templates.get(shape) or _template(shape)
     cells = {
         LANE_VARIABLE: CellType(wrapper if shape.binding in {Binding.FUNCTION, Binding.INSTANCE} else wrapper.__get__),
         "method": CellType(function),
         "new_session": _NEW_SESSION,
         "asks_always": CellType(asks_always),
-        # attrs mends the zero-argument super() of a class that it builds again through this cell
+        # attrs builds a class again, and repairs zero-argument super() in it through this cell
         **{
             name: cell
             for name, cell in zip(declared.__code__.co_freevars, declared.__closure__ or (), strict=True)
@@ -181,7 +182,7 @@ def _made(
         tuple(cells[template.names[name]] for name in code.co_freevars),
     )
     made.__kwdefaults__ = declared.__kwdefaults__
-    # Required in the method, or with a default that is no session (a framework's marker): what is omitted is injected.
+    # A session that is required, or whose default is a framework's marker, is injected when it is omitted.
     if is_given((declared.__kwdefaults__ or {}).get("session", made)):
         made.__kwdefaults__ = {**(declared.__kwdefaults__ or {}), "session": NEW}
     for name in _COPIED:
@@ -197,12 +198,12 @@ def is_lane(function: object) -> TypeGuard[FunctionType]:
 
 
 def wrapper_behind(function: object) -> Any:  # noqa: ANN401 - wrapt's proxy
-    """Return the wrapper that a lane asks, or None if this is no lane."""
+    """Return the wrapper that a lane asks, or None if this is not a lane."""
     return function.__dict__.get(_WRAPPER) if is_lane(function) else None
 
 
 def hand_on(function: FunctionType, made: FunctionType) -> None:
-    """Give what stands in a function's place its annotations; from 3.14 on they wait until somebody asks."""
+    """Give a function's annotations to its replacement; from 3.14 on they are evaluated only when they are read."""
     if sys.version_info >= (3, 14):
         annotate = evaluator_of(function)
         if annotate is not None:
@@ -212,7 +213,7 @@ def hand_on(function: FunctionType, made: FunctionType) -> None:
 
 
 class _HandedOn:
-    """An ``__annotate__`` that shares the dictionary of another function, so that who changes that changes both."""
+    """An ``__annotate__`` that shares the dictionary of another function, so that a change to it affects both."""
 
     __slots__ = ("function",)
 
@@ -222,14 +223,14 @@ class _HandedOn:
     def __call__(self, wanted: Any, /) -> dict[str, Any]:  # noqa: ANN401 - a Format of 3.14, or its number
         if sys.version_info >= (3, 14) and wanted != annotationlib.Format.VALUE:
             if wanted == annotationlib.Format.VALUE_WITH_FAKE_GLOBALS:
-                msg = "this is no code of Python's own, in which the names could be exchanged"
+                msg = "this is not code from Python's compiler, so its globals cannot be replaced"
                 raise NotImplementedError(msg)  # as PEP 649 wants it
             return annotationlib.get_annotations(self.function, format=wanted)
         return self.function.__annotations__
 
 
 def evaluator_of(function: FunctionType) -> Any:  # noqa: ANN401 - any callable
-    """Return what evaluates a function's annotations, from 3.14 on."""
+    """Return the function that evaluates a function's annotations, from 3.14 on; None without one."""
     evaluator: Any = getattr(function, "__annotate__", None)
     return evaluator_of(evaluator.function) if isinstance(evaluator, _HandedOn) else evaluator
 
@@ -240,7 +241,7 @@ def _shape(function: FunctionType, binding: Binding) -> _Shape | None:
     rest = iter(code.co_varnames[end:])
     keyword_only = code.co_varnames[code.co_argcount : end]
     if "session" not in code.co_varnames[:end] and code.co_flags & inspect.CO_VARKEYWORDS:
-        keyword_only = (*keyword_only, "session")  # the wrapper of a decorator, which hands it on
+        keyword_only = (*keyword_only, "session")  # the wrapper of a decorator, which passes it on
     shape = _Shape(
         positional=code.co_varnames[: code.co_argcount],
         positional_only=code.co_posonlyargcount,
@@ -258,7 +259,7 @@ def _shape(function: FunctionType, binding: Binding) -> _Shape | None:
 
 
 def _template(shape: _Shape) -> _Template:
-    """Return the compiled text, which is kept. One thread at a time: the ``ast`` of Python 3.11 fails for two."""
+    """Return the compiled text from a cache. Only one thread compiles, because ``ast`` of Python 3.11 fails with two."""
     with _lock:
         if (template := _templates.get(shape)) is None:
             if len(_templates) >= _LIMIT:
@@ -307,7 +308,7 @@ def _compiled(shape: _Shape) -> _Template:
 
 
 def _in_one_line(tree: ast.Module) -> ast.Module:
-    """Take lines and columns out of a tree, so that the line of a method's ``def`` can stand for all of its lane."""
+    """Remove the lines and columns of a tree, so that all code of a lane is on the line of the method's ``def``."""
     for node in ast.walk(tree):
         if isinstance(node, ast.expr | ast.stmt | ast.arg | ast.keyword):
             node.lineno = node.end_lineno = 1

@@ -1,4 +1,4 @@
-"""The options of a decorator, a block and ``configure``, written down once: which there are, and what they make."""
+"""The options of a decorator, a block and ``configure``, defined in one place, and the settings that they make."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 
 
 class BlockPolicy(TypedDict, total=False):
-    """The policy of a block, see ``SessionPolicy``. What is left out, or None, is not said here."""
+    """The policy of a block, see ``SessionPolicy``. An option that is left out or None is not set here."""
 
     propagation: Propagation | None
     read_only: bool | None
@@ -44,7 +44,7 @@ class BlockPolicy(TypedDict, total=False):
 
 
 class Policy(BlockPolicy, total=False):
-    """The policy of a callable: a block cannot be run again, a function can."""
+    """The policy of a callable, which can be run again; a block cannot."""
 
     retry: Retry | None
 
@@ -78,10 +78,10 @@ CONFIGURE_OPTIONS: Final = ConfigureOptions.__optional_keys__
 
 
 def check_names(options: Mapping[str, object], known: frozenset[str], place: str) -> None:
-    """Refuse an option that there is not.
+    """Refuse an option that does not exist.
 
     Raises:
-        TypeError: The message names it, and the one that was probably meant.
+        TypeError: There is one; the message names it, and the option that was probably meant.
     """
     if options.keys() <= known:
         return
@@ -93,19 +93,19 @@ def check_names(options: Mapping[str, object], known: frozenset[str], place: str
 
 
 def nearest(unknown: Iterable[str], known: Iterable[str]) -> tuple[str, str | None]:
-    """Return the first unknown name that looks like a known one, with that; else the first of all."""
+    """Return the first unknown name that resembles a known one, and that one; else the first unknown name and None."""
     unknown, known = list(unknown), sorted(known)
     found = ((name, near) for name in unknown for near in difflib.get_close_matches(name, known, n=1))
     return next(found, (unknown[0], None))
 
 
 def settings_of(options: Mapping[str, object], place: str) -> Settings:
-    """Return what the options of a decorator or a block say.
+    """Return the settings that the options of a decorator or a block make.
 
     Raises:
-        SessionFactoryError: One of the factories is none.
+        SessionFactoryError: The value of a factory keyword is not a session factory.
         TypeError: A value of the policy is of the wrong type.
-        ValueError: The isolation level is none.
+        ValueError: The isolation level is empty or ``"AUTOCOMMIT"``.
     """
     factories = {name: factory for name in FACTORY_KEYWORDS if (factory := options.get(name)) is not None}
     for name, factory in factories.items():

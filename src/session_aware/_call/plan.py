@@ -1,4 +1,4 @@
-"""The pure core: what one call does with the session it was given, or was not. No I/O, no SQLAlchemy."""
+"""Decide what one call does with its session, or without one. This needs no I/O and no SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def plan(policy: SessionPolicy, is_given: bool, name: str) -> Plan:  # noqa: FBT
         PropagationError: ``MANDATORY`` without a session, ``REQUIRES_NEW`` with one.
     """
     match policy.propagation:
-        case None:  # first, for it is what most say
+        case None:  # first, because it is the usual case
             pass
         case Propagation.MANDATORY if not is_given:
             msg = (

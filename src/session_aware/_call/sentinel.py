@@ -27,7 +27,7 @@ class _NewSession:
         return "NEW_SESSION"
 
     def __getattr__(self, name: str) -> Never:
-        if name.startswith("__"):  # copy, inspect and mock probe for protocols: "no" is the answer they know
+        if name.startswith("__"):  # copy, inspect and mock probe for protocols and expect an AttributeError
             raise AttributeError(name)
         msg = (
             f"NEW_SESSION.{name}: this function ran with the placeholder instead of a session, so nothing ever wrapped it. "
@@ -44,13 +44,13 @@ _NewSession.__module__ = "session_aware"
 NEW_SESSION: Final[Never] = cast("Never", _NewSession())
 """Default of a ``session`` parameter: ``def open(self, *, session: Session = NEW_SESSION)``.
 
-Inside the body the type is the session's, at the call site the argument is optional, in every type checker. Passing
-it is the same as omitting the argument. Never pass it to ``auto_session_ctx``: write ``None`` there.
+In every type checker the parameter has the type of the session inside the body, and the argument is optional at the call
+site. Passing it is the same as omitting the argument. Never pass it to ``auto_session_ctx``: write ``None`` there.
 """
 
-NEW: Final = cast("object", NEW_SESSION)  # an expression of type Never makes mypy take what follows for unreachable
+NEW: Final = cast("object", NEW_SESSION)  # an expression of type Never makes what follows unreachable for mypy
 
 
 def is_given(session: object) -> bool:
-    """Say whether the caller passed a session: neither ``None`` nor ``NEW_SESSION``. Never asks for its truth."""
+    """Say whether the caller passed a session: neither ``None`` nor ``NEW_SESSION``. Its truth value does not matter."""
     return session is not None and session is not NEW

@@ -1,4 +1,4 @@
-"""Put wrapt around a callable: a call enters here, is decided by ``_plan`` and handed over to ``_runners`` or ``_async``."""
+"""Put wrapt around a callable: a call enters here, is decided by ``plan`` and carried out by a runner of ``_unit``."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = [
     "BoundFunction",
     "SessionFunction",
     "binding_of",
-    "dispatcher_beneath",
+    "dispatcher_below",
     "dispatcher_of",
     "unwrapped",
     "wrap",
@@ -54,14 +54,14 @@ POLICY_ATTRIBUTE: Final = "__session_policy__"
 """Where a service class keeps its policy, merged with those of its bases."""
 
 DECORATED_ATTRIBUTE: Final = "__session_decorated__"
-"""Where it keeps the dispatchers that stand beneath other people's decorators, which call them as functions.
+"""Where a service class keeps the dispatchers below decorators of other libraries, which call them as functions.
 
-On the class and not on the dispatcher: several classes, and free functions, may share one.
+They are kept on the class because several classes, and free functions, may share one dispatcher.
 """
 
 
 def _runner(kind: Kind, request: Request) -> Runner:
-    # The asynchronous ones only if they are needed: greenlet is an extra.
+    # The asynchronous runners are imported only if they are needed, because greenlet is an extra.
     of_kind: Any = import_module("session_aware._unit.async_runners") if kind.is_async else runners
     is_retried = request.policy.retry is not None and request.plan is OPEN
     return cast("Runner", (of_kind.RETRYING if is_retried else of_kind.RUNNERS)[kind])
@@ -73,24 +73,24 @@ _GIVEN: Final = 1
 _NONE: Final = 2
 
 
-_lock: Final = RLock()  # a finalizer may run while it is held, and create a class or configure
+_lock: Final = RLock()  # re-entrant: a finalizer that runs while it is held may create a class or call configure()
 _dispatchers: Final[WeakSet[Dispatcher]] = WeakSet()
 
 
 def ask_always(dispatchers: Iterable[Dispatcher] | None = None) -> None:
-    """Let the lanes in front of these ask even when a session is given; all of the process if none are named.
+    """Make the lanes of these dispatchers ask even when a session is given; all lanes of the process if None.
 
-    There is no way back: where a setting is taken back they stay right, and become as slow as wrapt alone.
+    This cannot be undone: if the setting is removed, the lanes stay correct but are as slow as wrapt alone.
     """
     if dispatchers is None:
-        with _lock:  # while another thread creates classes
+        with _lock:  # another thread may be creating classes
             dispatchers = list(_dispatchers)
     for dispatcher in dispatchers:
         dispatcher.asks_always[:] = [True]
 
 
 class Dispatcher:
-    """What wrapt calls instead of the callable: look the policy and the factory up, plan, hand a unit over to the runner."""
+    """What wrapt calls instead of the callable: it looks up policy and factory, plans, and passes a unit to the runner."""
 
     __slots__ = ("__weakref__", "_decided", "_is_async", "_is_named", "asks_always", "binding", "declaration", "settings")
 
@@ -100,13 +100,14 @@ class Dispatcher:
         self.binding = binding
         self.declaration = declaration
         self.settings = settings
-        # Shared with the lane, if there is one, also through pickles: not empty where it asks even if a session is given.
+        # Shared with the lane, if there is one, also through pickles. Not empty if it asks even when a session is given.
         self.asks_always: list[bool] = [] if asks_always is None else asks_always
         with _lock:
             _dispatchers.add(self)
         self._is_async = declaration.kind.is_async
         self._is_named = declaration.kind in {Kind.COROUTINE, Kind.GENERATOR, Kind.ASYNC_GENERATOR}
-        # Without a session, with one, with None: the policies of the class and of ``configure``, what they make of a call.
+        # For a call without a session, with one, and with None: the policies of the class and of ``configure``, and the
+        # request and the runner that follow from them.
         self._decided: list[tuple[SessionPolicy | None, SessionPolicy | None, Request, Runner | None]] = [_NOT_DECIDED] * 3
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -115,14 +116,14 @@ class Dispatcher:
     def dispatch(
         self, wrapped: Callable[..., object], target: object, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> object:
-        """Carry a call out; wrapt calls this."""
+        """Carry out a call; wrapt calls this."""
         source = kwargs.get("session")
         given = _OMITTED if source is NEW else _GIVEN if source is not None else _NONE if "session" in kwargs else _OMITTED
         if target is None and args:
-            # Called as a function, a method finds its object there: its lane does that, and so do other decorators.
+            # A method that its lane or another decorator calls as a function has its object as the first argument.
             target = args[0] if self.binding is Binding.INSTANCE or self._is_method_of(args[0]) else None
         of_class = getattr(target if isinstance(target, type) else type(target), POLICY_ATTRIBUTE, NO_POLICY)
-        settings = configuration.settings  # once: policy and factories of one configure()
+        settings = configuration.settings  # read once, so that policy and factories are from the same configure()
         configured = settings.policy
         # One read, one assignment: safe between threads without a lock.
         known_class, known_configured, request, runner = self._decided[given]
@@ -143,7 +144,7 @@ class Dispatcher:
             commits = request.policy.read_only is not True and bool(kwargs["is_commit"])
             request = dataclasses.replace(request, commits=commits)
         made: Any = runner(UNITS[request.plan](request, source), wrapped, args, kwargs)
-        if self._is_named:  # in task dumps, and where it is never awaited, for what the caller called
+        if self._is_named:  # for task dumps and "never awaited" warnings, which should name what the caller called
             made.__name__, made.__qualname__ = self.declaration.function_name
         return made
 
@@ -162,12 +163,12 @@ class Dispatcher:
         return Request(chosen, declaration.name, policy, commits=commits, asked=asked, is_suspendable=is_suspendable)
 
     def policy(self, owner: type | None) -> SessionPolicy:
-        """Merge what the method, the class through which it was reached, and ``configure`` say."""
+        """Merge the policies of the method, of the class through which it was reached, and of ``configure``."""
         return merge(self.settings.policy, getattr(owner, POLICY_ATTRIBUTE, NO_POLICY), configuration.settings.policy)
 
 
 class BoundFunction(_BoundFunctionWrapper):
-    """A bound session-aware callable. wrapt refuses to copy and pickle its proxies; a bound method can do both."""
+    """A bound session-aware callable. It can be copied and pickled like a bound method, unlike wrapt's own proxies."""
 
     __slots__ = ()
     is_of_class = False
@@ -185,14 +186,14 @@ class BoundFunction(_BoundFunctionWrapper):
         return getattr, (of, self._attribute())
 
     def _attribute(self) -> str:
-        """Find the name under which the class holds it: ``__name__`` is not it for mangled and assigned ones."""
+        """Find its attribute name in the class, which is not ``__name__`` if it was mangled or assigned."""
         classes = () if self._self_owner is None else self._self_owner.__mro__
         found = (name for cls in classes for name, value in vars(cls).copy().items() if value is self._self_parent)
         return next(found, None) or self.__name__
 
 
 class _BoundToClass(BoundFunction):
-    """A class method, or a static method that knows its class: ``B.s()`` uses B's factory, though A wrote ``s``."""
+    """A class method, or a static method that knows its class: ``B.s()`` uses B's factory even if A defines ``s``."""
 
     __slots__ = ()
     is_of_class = True
@@ -209,7 +210,7 @@ class SessionFunction(_FunctionWrapper):
 
     @property  # type: ignore[misc] # read-only, as wrapt has it
     def __class__(self) -> type:  # pyright: ignore[reportIncompatibleMethodOverride] - likewise
-        # Behind a lane nobody looks for a function, and cloudpickle would take one apart and lose what wraps it.
+        # Behind a lane it need not pass for a function, and cloudpickle would take a function apart and lose the wrapper.
         return type(self) if self._self_has_lane else type(self.__wrapped__)
 
     def __get__(self, instance: object, owner: type | None = None) -> object:
@@ -233,7 +234,7 @@ class SessionFunction(_FunctionWrapper):
             self.__wrapped__,
             dispatcher,
             self._self_has_lane,
-        )  # for cloudpickle and dill, which take classes apart
+        )  # for cloudpickle and dill, which pickle classes by value
 
 
 def _restored(
@@ -249,15 +250,15 @@ def _restored(
 
 class _ClassSessionFunction(SessionFunction):
     __bound_function_wrapper__ = _BoundToClass
-    __get__ = _FunctionWrapper.__get__  # there is no function to bind, and no time to lose
+    __get__ = _FunctionWrapper.__get__  # there is no function to bind, and this is faster
 
 
 def wrap(
     function: Callable[..., object], declaration: Declaration, settings: Settings, *, binding: Binding
 ) -> Callable[..., object]:
-    """Return what stands in the place of a callable, or of a static- or classmethod object around one.
+    """Return the replacement for a callable, or for a static- or classmethod object around one.
 
-    That is a wrapt wrapper, behind a lane if the callable is a plain function.
+    It is a wrapt wrapper, behind a lane if the callable is a plain function.
     """
     is_of_class = binding in {Binding.CLASS, Binding.OWNER}
     dispatcher = Dispatcher(declaration, settings, binding)
@@ -269,15 +270,15 @@ def wrap(
     wrapper._self_has_lane = True  # noqa: SLF001 - wrapt's way for subclasses
     if any(
         map(looks_at_given, (settings.policy, configuration.settings.policy))
-    ):  # read now: configure() has told those that were there
+    ):  # configure() has told only the dispatchers that existed then
         ask_always([dispatcher])
     placed = OwnerMethod(lane) if binding is Binding.OWNER else classmethod(lane) if binding is Binding.CLASS else lane
     return cast("Callable[..., object]", placed)
 
 
 def _wrapper_of(value: object) -> Any:  # noqa: ANN401 - wrapt's proxy
-    # By the type, and not by isinstance: that asks for __class__, where proxies of others run code or fail.
-    if issubclass(type(value), SessionFunction):  # first: around a static- or classmethod it claims to be one
+    # By the type: isinstance reads __class__, and proxies of other libraries may run code or fail there.
+    if issubclass(type(value), SessionFunction):  # first, because around a static- or classmethod it claims to be one
         return value
     if issubclass(type(value), BoundFunction):
         return cast("BoundFunction", value)._self_parent  # noqa: SLF001 - wrapt's way for subclasses
@@ -286,13 +287,13 @@ def _wrapper_of(value: object) -> Any:  # noqa: ANN401 - wrapt's proxy
 
 
 def dispatcher_of(value: object) -> Dispatcher | None:
-    """Return what decides the calls of a wrapped callable, in front of which a lane may stand; None for any other."""
+    """Return the dispatcher of a session-aware callable, with or without a lane; None for any other callable."""
     wrapper = _wrapper_of(value)
     return None if wrapper is None else cast("Dispatcher", wrapper._self_wrapper.__self__)  # noqa: SLF001 - wrapt's own way
 
 
 def unwrapped(value: object) -> Callable[..., object]:
-    """Return what was wrapped, as it was handed to ``wrap``, in the static- or classmethod object that stands around it."""
+    """Return what was passed to ``wrap``, in a static- or classmethod object if that is what ``value`` is."""
     function: Any = _wrapper_of(value).__wrapped__
     if isinstance(value, staticmethod | classmethod) and not isinstance(function, staticmethod | classmethod):
         function = type(value)(function)
@@ -300,7 +301,7 @@ def unwrapped(value: object) -> Callable[..., object]:
 
 
 def binding_of(value: object, function: Binding) -> Binding:
-    """Say how a static- or classmethod object is bound; anything else as ``function`` says."""
+    """Say how a static- or classmethod object is bound; return ``function`` for anything else."""
     if isinstance(value, singledispatchmethod):
         value = value.func
     return (
@@ -308,6 +309,6 @@ def binding_of(value: object, function: Binding) -> Binding:
     )
 
 
-def dispatcher_beneath(function: object) -> Dispatcher | None:
-    """Return what decides the calls of the @auto_session_func beneath a decorator, whose policy holds; None without one."""
+def dispatcher_below(function: object) -> Dispatcher | None:
+    """Return the dispatcher of an @auto_session_func below other decorators, whose policy applies; None without one."""
     return next(filter(None, map(dispatcher_of, layers(function))), None)

@@ -228,7 +228,7 @@ def _session_aware(cls: type[SessionAwareService], name: str, value: object) -> 
 
 
 def _wrapped(cls: type[SessionAwareService], name: str, value: object, function: Any) -> object:  # noqa: ANN401 - any callable
-    if (inner := wrapper.dispatcher_beneath(function)) is not None:
+    if (inner := wrapper.dispatcher_below(function)) is not None:
         _take_decorated(cls, value, inner)
         return value
     parameter = signature.session_parameter(function)
@@ -271,7 +271,7 @@ def _refuse_placeholder(cls: type, name: str, value: object) -> None:
             raise SessionParameterError(signature.complaint_of_other(function, other, place))
         return
     for function in functions:
-        if next(signature.placeholders(function), None) is not None and wrapper.dispatcher_beneath(function) is None:
+        if next(signature.placeholders(function), None) is not None and wrapper.dispatcher_below(function) is None:
             msg = f"{place}: nothing takes the place of NEW_SESSION here: {why}. {write}.{signature.where(function)}"
             raise SessionParameterError(msg)
 
@@ -289,7 +289,7 @@ def _look_at_plain_bases(cls: type[SessionAwareService], reached: Mapping[str, t
         function = signature.beneath(value)
         if not callable(function) or isinstance(function, type):
             continue
-        if (inner := wrapper.dispatcher_of(value) or wrapper.dispatcher_beneath(function)) is not None:
+        if (inner := wrapper.dispatcher_of(value) or wrapper.dispatcher_below(function)) is not None:
             _take_decorated(cls, value, inner)
             continue
         is_implemented_elsewhere = getattr(value, "__isabstractmethod__", False) or annotation.is_protocol(definer)
@@ -328,7 +328,7 @@ def _check_decorated_statics(cls: type[SessionAwareService], reached: Mapping[st
         if not issubclass(type(value), staticmethod):  # isinstance may run code of the value's
             continue
         value = cast("staticmethod[..., object]", value)
-        inner = wrapper.dispatcher_of(value) or wrapper.dispatcher_beneath(value.__func__)
+        inner = wrapper.dispatcher_of(value) or wrapper.dispatcher_below(value.__func__)
         if inner is None or inner.binding is not Binding.FUNCTION or "." not in inner.declaration.name:
             continue
         own, kind = inner.settings.policy, inner.declaration.kind

@@ -1,5 +1,5 @@
 """What happens around a body: open and begin before it, commit or roll back and close after it.
 
-In comes a request, as it was decided, and the body. Out goes what the body returns, or the exception that it raised. What
-has to be known of the connection and the server is asked of ``_database``.
+It takes a request, which says how the call was decided, and a body. It returns what the body returns, or lets the exception
+of the body pass. ``_database`` answers its questions about the connection and the server.
 """

@@ -1,4 +1,4 @@
-"""When a body runs that is awaited: one runner for each kind of callable, of the same shape as those of ``runners``."""
+"""The asynchronous runners, one for each kind of callable whose body is awaited, of the same shape as ``runners``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["RETRYING", "RUNNERS"]
 
 async def coroutine(unit: Unit, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]) -> object:
     """Run a coroutine function as one unit."""
-    async with unit as kwargs["session"]:  # made for this call by wrapt, so nobody else has it
+    async with unit as kwargs["session"]:  # wrapt made this dictionary for this call alone
         awaitable = function(*args, **kwargs)
         if not isinstance(awaitable, Awaitable):
             refuse_other_result(awaitable, "an async def", unit.name)
@@ -27,7 +27,7 @@ async def coroutine(unit: Unit, function: Callable[..., Any], args: tuple[object
 
 
 async def again(unit: Owned, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]) -> object:
-    """Run a coroutine function, in several attempts if need be, each of which is one unit."""
+    """Run a coroutine function in as many attempts as it needs, each of which is one unit."""
     from session_aware._unit.retry import Attempts  # noqa: PLC0415 - needs tenacity, which is an extra
 
     async def attempt() -> object:
@@ -56,7 +56,7 @@ async def stream(
             except GeneratorExit:
                 await items.aclose()
                 raise
-            except BaseException as error:  # noqa: BLE001 - the body decides what becomes of it
+            except BaseException as error:  # noqa: BLE001 - the body decides how to handle it
                 step = items.athrow(error)
             else:
                 step = items.asend(sent)
@@ -82,4 +82,4 @@ RUNNERS: Final[dict[Kind, Callable[..., object]]] = {
 }
 
 RETRYING: Final[dict[Kind, Callable[..., object]]] = {**RUNNERS, Kind.COROUTINE: again}
-"""The runners where the policy has a ``Retry``."""
+"""The runners for a policy that has a ``Retry``."""

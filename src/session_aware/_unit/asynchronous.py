@@ -1,7 +1,7 @@
-"""The asynchronous half of a unit; imported at the first async use, for greenlet is an extra.
+"""The asynchronous half of a unit, imported at the first async use because greenlet is an extra.
 
-Begin needs no I/O as a rule and then no hop; commit and close share one hop into the greenlet. Whatever ends a unit runs in
-a task of its own, shielded: a cancellation waits for it, and is raised afterwards.
+Beginning usually needs no I/O, and then no switch into a greenlet; commit and close share one switch. Whatever ends a unit
+runs in a shielded task of its own: a cancellation waits for that task and is raised afterwards.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["enter", "leave"]
 
 
 async def enter(unit: Unit) -> Any:  # noqa: ANN401 - an AsyncSession
-    """Open and begin; in the greenlet only if that takes I/O."""
+    """Open and begin, in a greenlet only if that needs I/O."""
     try:
         session = unit.entered = unit.acquire(AsyncSession, async_scoped_session)
         if unit.needs_io_to_begin(session.sync_session):
@@ -48,7 +48,7 @@ async def leave(unit: Unit, error: BaseException | None) -> None:
 
 
 async def _end(unit: Unit) -> None:
-    """End the unit in one shielded hop and tell of it. A cancellation must not hide that its outcome is unknown."""
+    """End the unit in one shielded task and report it. A cancellation must not hide that its outcome is unknown."""
     try:
         await shielded(unit.entered.run_sync(lambda _: unit.end()))
     except asyncio.CancelledError as cancelled:
@@ -59,7 +59,7 @@ async def _end(unit: Unit) -> None:
 
 
 async def _abort(unit: Unit, error: BaseException) -> None:
-    """Clean the unit up in one shielded hop."""
+    """Clean up the unit in one shielded task."""
     if unit.entered is None:  # there is nothing to clean up, only to report
         unit.abort(error)
         return
@@ -68,11 +68,11 @@ async def _abort(unit: Unit, error: BaseException) -> None:
     except asyncio.CancelledError:
         if not isinstance(error, asyncio.CancelledError | CommitOutcomeUnknown):
             raise
-        # cancelled again: what is raised already is the cancellation, or what one must not hide
+        # Cancelled again: the error that is being raised is a cancellation already, or must not be hidden by one.
 
 
 class _Awaited:
-    """The four verbs of an async session whose class overrides one, awaited from within the greenlet."""
+    """A handle for an async session whose class overrides one of these methods; they are awaited from the greenlet."""
 
     __slots__ = ("_session",)
 

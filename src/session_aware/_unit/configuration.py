@@ -20,15 +20,15 @@ __all__ = ["NO_SETTINGS", "Settings", "UnitRecord", "settings", "update"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnitRecord:
-    """What became of one owned call; what ``configure(observer=...)`` receives, in the thread or task that made the call.
+    """What became of one owned call. ``configure(observer=...)`` receives it in the thread or task that made the call.
 
     Attributes:
         name: Qualified name of the callable, ``Accounts.rename``.
-        outcome: ``"committed"``; ``"discarded"``, a dry run or a read-only call that ended as it was asked to; ``"rolled
-            back"``, an error; or ``"unknown"``, see ``CommitOutcomeUnknown``.
+        outcome: ``"committed"``; ``"discarded"`` for a dry run or a read-only call that ended as requested; ``"rolled
+            back"`` after an error; or ``"unknown"``, see ``CommitOutcomeUnknown``.
         attempts: How often the body was started.
-        seconds: From the first attempt's start to the last one's end, with the waiting between them.
-        error: What the call raised, or None. Beside ``"committed"`` it came after COMMIT, such as a cancellation.
+        seconds: The time from the start of the first attempt to the end of the last one, including the waits between them.
+        error: What the call raised, or None. With ``"committed"`` it was raised after COMMIT, such as a cancellation.
 
     Example:
         def observe(record: UnitRecord) -> None:
@@ -58,16 +58,16 @@ class Settings(NamedTuple):
 NO_SETTINGS: Final = Settings()
 
 
-_lock: Final = RLock()  # a finalizer may run while it is held, and configure
+_lock: Final = RLock()  # re-entrant: a finalizer that runs while it is held may call configure()
 settings: Settings = NO_SETTINGS
 """What is configured now. Read it through the module: it is replaced as a whole, so a call never sees half of a change."""
 
 
 def update(options: Mapping[str, Any]) -> None:
-    """Replace what is named; ``None`` takes a setting back.
+    """Replace the settings that are named; ``None`` removes one.
 
     Args:
-        options: Of the policy, factories, and ``observer``.
+        options: The options of the policy, the factories and ``observer``.
     """
     global settings  # noqa: PLW0603 - the one process-wide setting of the library
     policy = {name: value for name, value in options.items() if name in FIELDS}
@@ -81,6 +81,6 @@ def update(options: Mapping[str, Any]) -> None:
                 MappingProxyType(kept),
                 options.get("observer", before.observer),
             )
-            if settings is before:  # no finalizer has run in between, and configured
+            if settings is before:  # otherwise a finalizer has called configure() in between
                 settings = after
                 return

@@ -1,4 +1,4 @@
-"""The units that run in a given session, which stays its caller's: a checked join, or a SAVEPOINT around the body."""
+"""The units that run in a given session, whose caller keeps it: a checked join, or a SAVEPOINT around the body."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ __all__ = ["Joined", "Savepoint"]
 
 
 class Joined(Unit):
-    """A unit that joins, once the isolation level of the given transaction was checked if one is wanted."""
+    """A unit that joins the given session, after checking its isolation level if the policy names one."""
 
     __slots__ = ("_stop_checking",)
 
-    def __init__(self, request: Request, given: Any) -> None:  # noqa: ANN401 - a session, or what stands in for one
+    def __init__(self, request: Request, given: Any) -> None:  # noqa: ANN401 - a session, or a stand-in for one
         super().__init__(request, given)
         self._stop_checking: Callable[[], None] | None = None
 
     def needs_io_to_begin(self, _session: Session) -> bool:
-        """Say whether the database is asked for its level."""
+        """Say whether the database has to be asked for its isolation level."""
         return self.request.policy.isolation_level is not None
 
     def begin(self, session: Session, _handle: Handle, /) -> None:
-        """Check the level, also of each connection that the session takes from here on."""
+        """Check the level, now and on each connection that the session takes later."""
         if (wanted := self.request.policy.isolation_level) is not None:
             self._stop_checking = connections.verify_levels(session, wanted, self.name)
 
@@ -49,14 +49,14 @@ class Joined(Unit):
         self._stop()
 
     def _stop(self) -> None:
-        """End what watches over the levels, once."""
+        """Stop checking levels; a second call does nothing."""
         if self._stop_checking is not None:
             self._stop_checking()
             self._stop_checking = None
 
 
 class Savepoint(Joined):
-    """A unit inside a given session: a SAVEPOINT around the body; the session stays its caller's."""
+    """A unit that sets a SAVEPOINT in the given session around the body and leaves everything else to the caller."""
 
     __slots__ = ("_savepoint", "_session")
 
@@ -67,7 +67,7 @@ class Savepoint(Joined):
         self._savepoint: SessionTransaction | None = None
 
     def needs_io_to_begin(self, _session: Session) -> bool:
-        """Say yes: SAVEPOINT is a statement."""
+        """Return True, because SAVEPOINT is a statement."""
         return True
 
     def begin(self, session: Session, handle: Handle, /) -> None:
@@ -106,4 +106,4 @@ class Savepoint(Joined):
         transaction = self._session.get_nested_transaction()
         while isinstance(transaction, SessionTransaction) and transaction is not self._savepoint:
             transaction = transaction.parent
-        return transaction is not None  # a test's stand-in has transactions of its own kind, without an end
+        return transaction is not None  # a mock's transactions are of another class, and their parents have no end

@@ -1,13 +1,13 @@
 """Find a forgotten ``session=`` by looking up the stack when a unit opens.
 
 Two kinds of frame count: the body of a session-aware callable, whose code has a keyword-only parameter ``session`` that
-holds a session in a transaction, and a frame in which an ``auto_session_ctx`` block is open. Whether the library or the
-caller began that transaction makes no difference.
+holds a session in a transaction, and a frame in which an ``auto_session_ctx`` block is open. It makes no difference whether
+the library or the caller began that transaction.
 
-Nothing is kept while a body runs; of a block the frame is noted while it is open. Coroutines that await each other are
-linked by ``f_back``. Tasks, threads and suspended generators are not, so they are exempt without a rule. An eager task
-starts on the stack of whoever creates it, so the look ends at the first frame of the running task. The stack of a greenlet
-ends where it was started, and the look goes on where ``run_sync`` is awaited.
+Nothing is recorded while a body runs; the frame of a block is recorded while the block is open. Coroutines that await each
+other are linked by ``f_back``. Tasks, threads and suspended generators are not, so they need no rule to be exempt. An eager
+task starts on the stack of the code that creates it, so the search ends at the first frame of the running task. The stack
+of a greenlet ends where it was started, and the search continues where ``run_sync`` is awaited.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ if TYPE_CHECKING:
 
     from session_aware._unit.request import Request
 
-__all__ = ["hide", "look", "show"]
+__all__ = ["note_end", "note_start", "warn_if_nested"]
 
 _OURS: Final = 4
-"""How many frames from ``look`` on are never the caller's: to skip a frame takes less time than to make an object of it."""
+"""How many frames, from that of ``warn_if_nested`` on, are never the caller's. They are skipped because that is faster."""
 
 _FRAMES: Final = 10
-"""How many frames are looked at, two of them ours."""
+"""How many frames are examined; two of them are the library's."""
 
 
 class Block(Protocol):
-    """What an open block has.
+    """The attributes that an open block needs.
 
     Attributes:
         name: Where it is.
         session: The session that it yields, sync or async; None before and after.
-        frame: The frame that enters it, until it is left. The block keeps it, so that no other frame has its id meanwhile.
-        outer: The block that was the innermost one of that frame before.
+        frame: The frame that entered it, while it is open. The reference keeps other frames from getting the same id.
+        outer: The block that was the innermost one in that frame before this one.
     """
 
     session: Any
@@ -61,7 +61,7 @@ class Block(Protocol):
 
 
 class Opening(Protocol):
-    """What a unit that opens has: the call as it was decided, and what makes its session."""
+    """The attributes that an opening unit needs: the decided call, and the factory of its session."""
 
     request: Request
     source: Any
@@ -69,16 +69,16 @@ class Opening(Protocol):
 
 # The references are weak, so that a generator nobody holds any more is collected together with its block.
 _blocks: Final[dict[int, ref[Block]]] = {}
-"""By the id of its frame: the innermost open block."""
+"""The innermost open block of each frame, by the id of the frame."""
 
 _CONTEXTLIB: Final[object] = vars(contextlib)
 
 
-def show(block: Block) -> None:
-    """Note that a block is open in the frame that enters it; an ExitStack enters it for its caller."""
+def note_start(block: Block) -> None:
+    """Record that a block is open in the frame that enters it, or in the caller of an ExitStack that enters it."""
     try:
         frame = sys._getframe(2)  # noqa: SLF001 - as warnings does
-    except ValueError:  # a task may have nothing above it
+    except ValueError:  # a task may have no frame above it
         frame = sys._getframe(1)  # noqa: SLF001 - likewise
     while frame.f_globals is _CONTEXTLIB and frame.f_back is not None:
         frame = frame.f_back
@@ -92,19 +92,19 @@ def _forget(key: int, block: ref[Block]) -> None:
         del _blocks[key]
 
 
-def hide(block: Block) -> None:
-    """Note that a block is over."""
+def note_end(block: Block) -> None:
+    """Record that a block has ended."""
     key, block.frame = id(block.frame), None
     innermost = _blocks.get(key)
     if innermost is None or innermost() is not block:
-        return  # the blocks of a frame end in another order: this one counts as over, see _block_in
+        return  # the blocks of a frame may end out of order; _block_in skips those that have no frame any more
     if block.outer is None:
         del _blocks[key]
     else:
         _blocks[key] = block.outer
 
 
-def look(opening: Opening, session: Session) -> None:
+def warn_if_nested(opening: Opening, session: Session) -> None:
     """Warn if a body, or a block, on the same database is running further up the stack.
 
     Args:
@@ -129,7 +129,7 @@ def look(opening: Opening, session: Session) -> None:
 
 
 def _session_in(frame: FrameType) -> tuple[str, Session] | None:
-    """Return the session that a frame's block or body has, if it is in a transaction."""
+    """Return the name and the session of a frame's block or body, if that session is in a transaction."""
     if _blocks and (block := _block_in(frame)) is not None:
         name, session = block.name, block.session
     else:
@@ -138,7 +138,7 @@ def _session_in(frame: FrameType) -> tuple[str, Session] | None:
         if "session" not in keyword_only or LANE_VARIABLE in code.co_freevars:
             return None
         name, session = code.co_qualname.rpartition("<locals>.")[2], cast("Any", frame.f_locals.get("session"))
-    # By the type: stand-ins claim to be sessions. Nor is a placeholder asked for its attributes, which it refuses.
+    # By the type: mocks claim to be sessions, and NEW_SESSION raises an error for any attribute.
     asynchronous: Any = sys.modules.get("sqlalchemy.ext.asyncio")
     if asynchronous is not None and issubclass(type(session), asynchronous.AsyncSession):
         session = session.sync_session
@@ -172,7 +172,7 @@ def _is_same_database(opening: Opening, session: Session, outer: Session) -> boo
 
 
 def _address(url: URL) -> tuple[object, ...] | None:
-    """Return where a database is, without the driver and the user; None for one in the memory of one connection."""
+    """Return where a database is, without driver and user; None for one in memory, which belongs to one connection."""
     database = url.database or ""
     is_in_memory = not database or ":memory:" in database or url.query.get("mode") == "memory"
     if url.get_backend_name() == "sqlite" and is_in_memory:
@@ -181,7 +181,7 @@ def _address(url: URL) -> tuple[object, ...] | None:
 
 
 def _is_of_this_task(found: FrameType) -> bool:
-    """Say whether the running task has called what runs in a frame, and not only been started eagerly below it."""
+    """Say whether a frame belongs to the running task, which may have been started eagerly on another one's stack."""
     # No public call answers "is a loop running?" without raising.
     loop = asyncio._get_running_loop()  # noqa: SLF001 - see above
     task = None if loop is None else caller_of(asyncio.current_task(loop))

@@ -1,4 +1,4 @@
-"""Tell of owned units: the logger ``session_aware`` at DEBUG, and one observer. Free when neither is set."""
+"""Report owned units to the logger ``session_aware`` at DEBUG and to one observer. Without either it costs nothing."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ logger: Final = logging.getLogger("session_aware")
 
 
 def start() -> float | None:
-    """Return the time, or None if nobody wants to know."""
+    """Return the time, or None if there is neither an observer nor DEBUG logging."""
     is_wanted = configuration.settings.observer is not None or logger.isEnabledFor(logging.DEBUG)
     return time.perf_counter() if is_wanted else None
 
 
 def report(name: str, outcome: Outcome, started: float, error: BaseException | None, *, attempts: int = 1) -> None:
-    """Log the unit and hand it to the observer, whose own errors are logged and go no further."""
+    """Log the unit and pass it to the observer, whose errors are logged and not raised."""
     record = UnitRecord(name=name, outcome=outcome, attempts=attempts, seconds=time.perf_counter() - started, error=error)
     logger.debug("%s: %s, attempts %d, %.6f s", record.name, record.outcome, record.attempts, record.seconds)
     observer: Callable[[UnitRecord], object] | None = configuration.settings.observer

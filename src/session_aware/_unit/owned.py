@@ -1,6 +1,6 @@
 """The unit that owns its session: begin, commit or roll back, close.
 
-It is written synchronously: ``async with`` runs it in the greenlet of its session, see ``_async``.
+It is written synchronously: ``async with`` runs it in the greenlet of its session, see ``asynchronous``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from session_aware._database import before_commit, connections, driver, events, 
 from session_aware._database.events import OWNER_KEY
 from session_aware._database.listeners import listen, put_back
 from session_aware._unit import observe
-from session_aware._unit.nesting import look
+from session_aware._unit.nesting import warn_if_nested
 from session_aware._unit.policy import NO_POLICY, Propagation
 from session_aware._unit.results import is_deferred, is_unread, refuse_deferred, refuse_rows
 from session_aware._unit.unit import Unit
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Owned"]
 
-_REQUIRES_NEW: Final = Propagation.REQUIRES_NEW  # see _plan.OPEN
+_REQUIRES_NEW: Final = Propagation.REQUIRES_NEW  # see request.OPEN
 _NOT_CLOSED: Final = "%s: %s, but its session could not be closed%s"
 
 _INVALIDATED: Final = "; its connection was invalidated"
@@ -44,13 +44,13 @@ class Owned(Unit):
 
     Attributes:
         session: The (synchronous) session, from ``begin`` on.
-        is_ending: Whether the library itself commits now, or the unit is over.
-        outcome: What is known of the unit.
+        is_ending: Whether the library itself is committing, or the unit is over.
+        outcome: What is known of its outcome.
         is_over: Whether nothing is left for ``abort`` to clean up.
         begun: The session's connections, each with its transaction and the unit that had it before.
-        failed: Statement errors that no savepoint healed.
-        refused: Why no statement may be sent on a connection.
-        attached: The class of the first object that was somebody else's before the body attached it, or None.
+        failed: The statement errors that no rollback to a savepoint has undone.
+        refused: The error of each connection on which no further statement may be sent.
+        attached: The class of the first detached object that the body attached, or None.
     """
 
     __slots__ = (
@@ -109,7 +109,7 @@ class Owned(Unit):
 
     @property
     def is_suspendable(self) -> bool:
-        """Say whether the garbage collector may find it in the middle of its work."""
+        """Say whether it may be garbage-collected before its body has ended."""
         return self.request.is_suspendable
 
     @property
@@ -122,7 +122,7 @@ class Owned(Unit):
         return session.in_transaction() or isinstance(session.bind, Connection)
 
     def begin(self, session: Session, handle: Handle) -> None:
-        """Take the new session over and begin, unless the factory already has."""
+        """Take over the new session and begin, unless the factory has already begun."""
         info = session.info
         if (other := info.get(OWNER_KEY)) is not None:
             _refuse_shared(self.name, other.name)
@@ -132,14 +132,14 @@ class Owned(Unit):
         info[OWNER_KEY] = self
         info.pop(events.ENDED_KEY, None)
         if self.request.policy.propagation is not _REQUIRES_NEW:
-            look(self, session)
+            warn_if_nested(self, session)
         # It is closed right after the commit: expiry could only turn what the body returns into DetachedInstanceError.
         session.expire_on_commit = False
         if (bind := session.bind) is None or driver.may_be_silent(bind.dialect):
             self._hand_out_by = session.connection
             vars(session)["connection"] = self._hand_out
         dispatch: Any = session.dispatch
-        if len(dispatch.after_begin) > 1:  # ours is the first
+        if len(dispatch.after_begin) > 1:  # the library's own listener is the first
             self._has_listeners = True
             event.listen(session, "after_begin", self._check_last)
         transaction = session.get_transaction()
@@ -157,7 +157,7 @@ class Owned(Unit):
                 is_begun=transaction is not None,
             )
             if is_joined:
-                session.connection()  # to be checked now, and not at the first statement
+                session.connection()  # so that it is checked now and not at the first statement
         if transaction is not None:
             for connection in connections.connections_of(session):
                 self.take(connection)
@@ -186,7 +186,7 @@ class Owned(Unit):
             self._watch_commit(connection)
 
     def _check_last(self, _session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
-        """Look at the connection after the other listeners of ``after_begin``, one of which may send BEGIN."""
+        """Check the connection after the other listeners of ``after_begin``, because one of them may send BEGIN."""
         try:
             connections.check_autocommit(connection, self.name)
         except Exception as error:
@@ -194,24 +194,24 @@ class Owned(Unit):
             raise
 
     def _refuse(self, connection: Connection, error: Exception) -> None:
-        """Let nobody go on who swallows the error: neither to another statement there, nor to a COMMIT."""
+        """Refuse further statements on the connection, and COMMIT, in case the body swallows the error."""
         self.refused[connection] = error
         events.refuse_statements(connection)
         self.failed.append(events.FailedStatement(error, ()))
 
     def _hand_out(self, *args: Any, **kwargs: Any) -> Connection:  # noqa: ANN401 - as SQLAlchemy has them
-        """Stand in for the session's own ``connection``: whoever is given one may use the driver's beneath it."""
-        assert self._hand_out_by is not None  # noqa: S101 - it stands in for that
+        """Replace ``session.connection`` to note that the body has a connection, and may use that of the driver."""
+        assert self._hand_out_by is not None  # noqa: S101 - set together with this replacement
         self._is_handed_out = True
         return self._hand_out_by(*args, **kwargs)
 
     def end(self) -> None:
-        """Commit, or roll a dry run and a read-only unit back with its objects kept readable; then close.
+        """Commit, or roll back a dry run or read-only unit and keep its objects readable; then close.
 
         Raises:
-            SessionAwareError: The result is deferred, or unread: its body would run, or it be read, after the close.
+            SessionAwareError: The result is deferred or unread, so it would run or be read after the close.
             SessionOwnershipError: The body has ended the transaction.
-            PoisonedTransactionError: The body swallowed a statement error, also one of the driver's own connection.
+            PoisonedTransactionError: The body swallowed a statement error, perhaps on the driver's own connection.
             CommitOutcomeUnknown: No answer to COMMIT tells whether it was applied.
         """
         if is_deferred(self.result):
@@ -222,9 +222,9 @@ class Owned(Unit):
             before_commit.refuse_ended(self.name)
         if self.begun:
             before_commit.check_connections(self.session, self.begun, self.name)
-        if self.failed and not self.is_read_only:  # which has nothing to lose
+        if self.failed and not self.is_read_only:  # a read-only unit has nothing to lose
             before_commit.refuse_poisoned(self.failed[0].error, name=self.name)
-        # From here on it cleans up itself: its task may be given up in the middle, and then nobody else can.
+        # From here on this method cleans up: if its task is given up in the middle, nothing else can.
         self.is_over = True
         witness = None
         try:
@@ -256,24 +256,24 @@ class Owned(Unit):
             events.warn_of_use_after_commit(self.name)
 
     def _must_watch_commit(self) -> bool:
-        """Say whether something else than COMMIT may fail, be swallowed, or be cleaned up while the session commits.
+        """Say whether anything but COMMIT may fail, be swallowed, or be cleaned up while the session commits.
 
-        Otherwise there is nothing left to flush, and what fails has been sent.
+        If not, there is nothing left to flush, and an error means that COMMIT was sent.
         """
         session = self.session
         dispatch: Any = session.dispatch
         return (
-            len(dispatch.before_commit) > 1  # ours alone only looks who commits
-            or len(dispatch.after_flush) > 0  # what they add is flushed by the commit
+            len(dispatch.before_commit) > 1  # the library's own only checks who commits
+            or len(dispatch.after_flush) > 0  # the commit flushes what these listeners add
             or len(dispatch.after_flush_postexec) > 0
             or session.twophase
             or self._handle is not session
             or type(session).commit is not Session.commit
-            or isinstance(session.bind, Connection)  # in a savepoint it is released, and nothing committed
+            or isinstance(session.bind, Connection)  # its commit may release a savepoint and commit nothing
         )
 
     def _fail(self, error: BaseException, witness: outcome.Transaction | None) -> None:
-        """Clean up after a failed end and raise what is known of it; return if it is committed after all."""
+        """Clean up after a failed end, and raise an error that says what is known; return if it is committed after all."""
         if self.is_committed and isinstance(error, Exception):
             observe.logger.warning("%s: committed, but what came after COMMIT failed", self.name, exc_info=error)
             return
@@ -281,7 +281,7 @@ class Owned(Unit):
             self.outcome = "rolled back"
         databases = len(self.begun)
         if databases > 1:
-            witness = None  # of one of them
+            witness = None  # it knows of one database only
         self._undo(error)
         if self.outcome != "unknown" or not isinstance(error, Exception):
             raise error
@@ -293,13 +293,13 @@ class Owned(Unit):
             raise error
 
     def _check(self) -> None:
-        """Refuse to commit after a failure that somebody swallowed, or what cannot be sent."""
+        """Refuse to commit after a swallowed failure, or on a connection that is closed."""
         if self.failed:
             before_commit.refuse_poisoned(self.failed[0].error, name=self.name)
         before_commit.check_drivers(self.begun, is_handed_out=self._is_handed_out, name=self.name)
 
     def _watch_commit(self, connection: Connection) -> None:
-        """Listen for PREPARE and COMMIT; by oneself, for another unit may use the same Connection meanwhile."""
+        """Listen for PREPARE and COMMIT. Each unit has its own listeners: another one may use the same Connection."""
         listeners: dict[str, Callable[..., None]] = {
             "prepare_twophase": self._at_prepare,
             "commit_twophase": self._at_commit,
@@ -309,26 +309,26 @@ class Owned(Unit):
             self._listening.append((listen(connection, name, listener), name, listener))
 
     def _at_prepare(self, connection: Connection, _xid: object) -> None:
-        """Look again when the first PREPARE or COMMIT is about to be sent: listeners may have worked meanwhile."""
+        """Check again before the first PREPARE or COMMIT is sent, because listeners may have sent statements meanwhile."""
         if connection in self.begun and not self._is_checked:
             self._is_checked = True
             self._check()
 
     def _at_commit(self, connection: Connection, xid: object = None, _is_prepared: object = None) -> None:
-        """Take notice that COMMIT is about to be sent."""
+        """Record that COMMIT is about to be sent."""
         self._at_prepare(connection, xid)
-        if connection in self.begun:  # pragma: no branch - before SQLAlchemy 2.0.38 it may be another one, see listen
+        if connection in self.begun:  # pragma: no branch - before SQLAlchemy 2.0.38 it may be another connection, see listen
             self.outcome = "unknown"
 
     def _is_certain(self, error: BaseException) -> bool:
-        """Say whether nothing was applied: COMMIT was not sent, or the only database that got it said so."""
+        """Say whether certainly nothing was applied: COMMIT was not sent, or the only database that got it said so."""
         if not self._watches_commit and self._transaction.is_active:
             return True
-        is_answer = any(failed.error is error for failed in self.failed)  # to this COMMIT, and not to a listener's work
+        is_answer = any(failed.error is error for failed in self.failed)  # to this COMMIT, not to a statement of a listener
         return len(self.begun) == 1 and is_answer and faults.is_not_applied(error)
 
     def unknown_outcome(self, cause: BaseException) -> CommitOutcomeUnknown | None:
-        """Return the error that says so if COMMIT was sent and nobody knows what became of it."""
+        """Return the error to raise if COMMIT was sent and its outcome is unknown; None otherwise."""
         return self._unknown(cause) if self.outcome == "unknown" else None
 
     def _unknown(self, cause: BaseException, *, databases: int = 1, is_asked: bool = False) -> CommitOutcomeUnknown:
@@ -365,20 +365,20 @@ class Owned(Unit):
             )
 
     def report(self, error: BaseException | None) -> None:
-        """Tell of the unit, once."""
+        """Report the unit; a second call does nothing."""
         if self._started is not None:
             started, self._started = self._started, None
             observe.report(self.name, self.outcome, started, error)
 
     def leave_report(self) -> float | None:
-        """Leave it to somebody else to tell of the unit, which began at the time that is returned."""
+        """Leave the report of the unit to the caller, and return the time at which the unit began."""
         started, self._started = self._started, None
         return started
 
     def _release(self) -> Exception | None:
-        """Roll back what is not committed and close; where that fails invalidate **instead**, and return the failure.
+        """Roll back unless committed, and close; if that fails, invalidate **instead** and return the failure.
 
-        A close after a failed rollback leaves the connection checked out for ever (Source: FAULTS, Galera without quorum).
+        A close after a failed rollback leaves the connection checked out for ever, as on a Galera node without quorum.
         """
         self.is_ending = self.is_over = self._is_released = True
         try:
@@ -392,7 +392,7 @@ class Owned(Unit):
                 self._preparation.undo_on_connection()
             self._handle.close()
         except BaseException as failure:
-            # A failed rollback has closed its connection, which the pool gives up then.
+            # A failed rollback has closed its connection, which the pool then discards.
             is_held = not self._is_ended or not all(connection.closed for connection in self.begun)
             self._invalidate(has_connection=is_held and bool(self.begun))
             if not isinstance(failure, Exception):
@@ -406,7 +406,7 @@ class Owned(Unit):
         return None
 
     def _put_back(self) -> None:
-        """Undo what was changed about the session and, while they are in a transaction, about its connections."""
+        """Undo the changes to the session and, while they are still in a transaction, to its connections."""
         if self._hand_out_by is not None:
             put_back(self.session, "connection", self._hand_out_by)
         while self._listening:
@@ -432,7 +432,7 @@ class Owned(Unit):
 
 
 def _refuse_shared(name: str, other: str) -> NoReturn:
-    """Refuse a session from the factory that another unit is using.
+    """Refuse a session that the factory returned although another unit is using it.
 
     Raises:
         SessionFactoryError: Always.

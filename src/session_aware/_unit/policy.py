@@ -1,4 +1,4 @@
-"""What an author may want of a unit, as frozen values: ``Propagation``, ``Retry``, ``SessionPolicy``."""
+"""What an author can ask of a unit, as frozen values: ``Propagation``, ``Retry``, ``SessionPolicy``."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ __all__ = [
 class Propagation(enum.Enum):
     """Whether a call joins the session that it is given or owns a new one.
 
-    ``REQUIRED`` (the default): join a given session, own a new one otherwise.
-    ``REQUIRES_NEW``: always own; a given session is a ``PropagationError``. A nested call is deliberate: no warning.
-    ``NESTED``: a SAVEPOINT of the given session around the body; without one, own.
-    ``MANDATORY``: a session must be given, else ``PropagationError``.
+    ``REQUIRED`` (the default): join a given session; without one, own a new one.
+    ``REQUIRES_NEW``: always own a new one; a given session raises ``PropagationError``. A nested call does not warn.
+    ``NESTED``: set a SAVEPOINT in a given session around the body; without one, own a new one.
+    ``MANDATORY``: join a given session; without one, raise ``PropagationError``.
 
     Example:
         @auto_session_func(propagation=Propagation.MANDATORY)
@@ -50,22 +50,22 @@ Propagation.__module__ = "session_aware"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Retry:
-    """How often and how long an owned call is tried again, a fresh session for each attempt. Needs the extra ``retry``.
+    """How often and how long to try an owned call again, with a fresh session for each attempt. Needs the extra ``retry``.
 
-    Only the call that owns its transaction retries: never in manual mode, streams (generators), bodies of context
-    managers, cancellations and KeyboardInterrupt, and never a ``CommitOutcomeUnknown`` or what is committed, whatever ``on``
-    says. Nor after an attempt that attached a detached object (``session.add(changed)``): its rollback undid the object's
-    changes, so another one would commit without them. ``session.merge`` and new objects are fine. Between
-    attempts it waits a random time from an exponentially growing range (full jitter). When it gives up it raises the last
-    attempt's own exception, with a note of the attempts and seconds. The body has to bear being run again: what it does
-    outside of its transaction is not undone.
+    Only a call that owns its transaction retries. Calls in manual mode, streams (generators) and the bodies of context
+    managers do not. A cancellation, KeyboardInterrupt, ``CommitOutcomeUnknown`` or an error after the commit is never
+    retried, whatever ``on`` says. Neither is an attempt that attached a detached object (``session.add(changed)``): its
+    rollback undid the object's changes, so another attempt would commit without them. ``session.merge`` and new objects are
+    fine. Between attempts the call waits for a random time from an exponentially growing range (full jitter). When it gives
+    up, it raises the exception of the last attempt, with a note of the attempts and seconds. The body must be able to run
+    again, because what it does outside of its transaction is not undone.
 
     Attributes:
-        attempts: Calls in all, the first one counted; at least 1.
-        timeout: Seconds from the first attempt's start after which no further one is started; more than 0.
-        wait_initial: Seconds that the first wait takes at most; each further one up to twice as long. 0 or more.
-        wait_max: Seconds that any wait takes at most; at least ``wait_initial``.
-        on: Whether an exception is worth another attempt.
+        attempts: Calls in all, including the first; at least 1.
+        timeout: Seconds after the start of the first attempt during which another one may start; more than 0.
+        wait_initial: The longest first wait in seconds; each further one may be twice as long as the last. 0 or more.
+        wait_max: The longest wait in seconds; at least ``wait_initial``.
+        on: A function that says whether an exception is worth another attempt.
 
     Raises:
         TypeError: A value is of the wrong type.
@@ -108,33 +108,36 @@ Retry.__module__ = "session_aware"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class SessionPolicy:
-    """What the author of a callable wants of its transaction; ``None`` means "not said here".
+    """What the author of a callable wants of its transaction; ``None`` means "not set here".
 
-    Method over class over ``configure``; what nobody says is REQUIRED, read-write, at the engine's isolation level.
+    A value of the method wins over one of its class, and that over ``configure``. What is set nowhere is REQUIRED,
+    read-write and at the engine's isolation level.
 
-    Enter: a call without a session opens one from the factory and begins, unless the factory's new session already is
-    in a transaction. Exit: commit on return; on any ``BaseException`` roll back and re-raise it unchanged; always close.
+    Enter: a call without a session opens one from the factory and begins, unless the new session is already in a
+    transaction. Exit: commit on return; on any ``BaseException`` roll back and re-raise it unchanged; always close.
     Nesting: a given session is joined and left alone (``NESTED``: a SAVEPOINT around the body). Threads and tasks: each
     call has its own session; a policy is immutable and may be shared. The attributes are keywords of the class statement,
-    ``auto_session_func``, ``auto_session_ctx`` (without ``retry``) and ``configure``; none takes a ``SessionPolicy``.
+    ``auto_session_func``, ``auto_session_ctx`` (without ``retry``) and ``configure``; none of them takes a
+    ``SessionPolicy``.
 
-    ``read_only`` and ``isolation_level`` hold on every connection that the session takes, of several binds or shards too:
-    during the unit ``session.get_bind()`` returns each engine with execution options for them.
+    ``read_only`` and ``isolation_level`` apply to every connection that the session takes, also with several binds or
+    shards: during the unit ``session.get_bind()`` returns each engine with execution options for them.
 
     Attributes:
         propagation: Whether to join or to own.
         read_only: Owned units open from the read factory if there is one, never commit, raise ``PolicyConflictError``
             on a flush of changes, and are READ ONLY in PostgreSQL, MySQL, MariaDB and SQLite.
-        isolation_level: Of the owned transaction, in SQLAlchemy's spelling (``"SERIALIZABLE"``). Joining a transaction
-            of another level is a ``PolicyConflictError``, since SQLAlchemy would ignore the level with a warning.
-        retry: Owned calls only, see ``Retry``. Streams and context managers are not retried.
-        resolve_commit: Where COMMIT is left unknown, ask PostgreSQL for the transaction's status on a new connection, so
-            that the call succeeds or fails for certain. It costs a query before each COMMIT, and a transaction id for each
-            unit that used its connection: give those that only read ``read_only=True``. Other databases cannot be asked:
-            there the outcome stays unknown. So it does where the server that had the transaction cannot be asked, since a
-            standby, and a promoted one, may not have got it; and in a few units after a crash, since the server may give the
-            ids of transactions that it lost to new ones. It tells of this server's transaction alone: what postgres_fdw
-            writes on another one is committed there before.
+        isolation_level: The level of the owned transaction, in SQLAlchemy's spelling (``"SERIALIZABLE"``). Joining a
+            transaction of another level raises ``PolicyConflictError``, because SQLAlchemy would ignore the level with a
+            warning.
+        retry: For owned calls only, see ``Retry``. Streams and context managers are not retried.
+        resolve_commit: If the outcome of COMMIT is unknown, ask PostgreSQL for the transaction's status on a new
+            connection, so that the call succeeds or fails for certain. It costs a query before each COMMIT, and a
+            transaction id for each unit that used its connection: give ``read_only=True`` to units that only read. Other
+            databases cannot be asked, so there the outcome stays unknown. It also stays unknown if the server that ran the
+            transaction cannot be asked, because a standby, promoted or not, may not have received it; and for a few units
+            after a crash, because the server may give the ids of transactions that it lost to new ones. The answer covers
+            the transaction of this server alone: what postgres_fdw writes on another one is committed there before.
 
     Raises:
         TypeError: A value is of the wrong type.
@@ -190,7 +193,7 @@ FIELDS: Final = tuple(field.name for field in dataclasses.fields(SessionPolicy))
 
 
 def merge(*policies: SessionPolicy) -> SessionPolicy:
-    """Return the policy in which every value is the first that was said, nearest first."""
+    """Return a policy with the first value that is set of each option; the nearest policy comes first."""
     said = [policy for policy in policies if policy is not NO_POLICY and policy != NO_POLICY]
     if len(said) < 2:  # noqa: PLR2004 - nothing to merge
         return said[0] if said else NO_POLICY

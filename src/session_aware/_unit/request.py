@@ -1,4 +1,4 @@
-"""A call as it was decided."""
+"""The decision about a call: what it does with its session, and under which policy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["JOIN", "OPEN", "Asked", "Plan", "Request", "refuse_other_session"]
 
 
 class Plan(enum.Enum):
-    """What a call does with the session that it was given, or was not."""
+    """What a call does with a given session, or without one."""
 
     JOIN = "run the body in the given session and touch nothing"
     VERIFIED_JOIN = "the same, after the given transaction's isolation level was checked"
@@ -23,13 +23,13 @@ class Plan(enum.Enum):
     OPEN = "own: open, begin, commit or roll back, close"
 
 
-# For what runs at each call: before Python 3.12 a member costs a call when it is looked up on its class.
+# For code that runs at each call: before Python 3.12, looking a member up on its class costs a call.
 JOIN: Final = Plan.JOIN
 OPEN: Final = Plan.OPEN
 
 
 class Asked(enum.Enum):
-    """How a unit was asked for, which says what to write where a session was forgotten."""
+    """How a unit was requested. The warning about a forgotten session depends on it."""
 
     WITHOUT = "called without 'session='"
     WITH_NONE = "called with None for 'session'"
@@ -38,9 +38,9 @@ class Asked(enum.Enum):
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Request:
-    """One kind of call as it was decided: what the policies make of it. Calls share it, at the same time too.
+    """The decision about one kind of call, which follows from its policies. Calls share it, concurrent ones too.
 
-    Beside it goes the source of the call's session: the given one, or with ``OPEN`` the factory.
+    The source of the session is passed separately: it is the given session or, with ``OPEN``, the factory.
     """
 
     plan: Plan
@@ -48,7 +48,7 @@ class Request:
     policy: SessionPolicy
     commits: bool
     asked: Asked = Asked.WITHOUT
-    is_suspendable: bool = False  # between its items, where the garbage collector may find it
+    is_suspendable: bool = False  # a suspended generator or context manager may be garbage-collected
 
 
 def refuse_other_session(request: Request, session: object, wanted: str) -> NoReturn:

@@ -15,9 +15,9 @@ __all__ = ["Attempts"]
 
 
 class Attempts:
-    """Counts the attempts, decides about another one, and says at the end how it went.
+    """Counts the attempts, decides whether to make another one, and reports the call at the end.
 
-    What became of the call is what became of its last attempt, so that is asked and not the exception.
+    The outcome of the call is that of its last attempt, whatever exception was raised.
     """
 
     def __init__(self, first: Owned) -> None:
@@ -26,7 +26,7 @@ class Attempts:
         self._name = request.name
         self._retry = request.policy.retry
         self._number = 0
-        self._first = ""  # what the first attempt ended in, if there is a second one
+        self._first = ""  # the class of the first attempt's error, if there is a second attempt
         self._began = time.monotonic()
         self._started = first.leave_report()
         self._attempt = first
@@ -50,7 +50,7 @@ class Attempts:
             observe.report(self._name, self._attempt.outcome, self._started, error, attempts=self._number)
 
     def sync(self) -> tenacity.Retrying:
-        """Return what calls a function until an attempt succeeds or the last one failed."""
+        """Return an object that calls a function until an attempt succeeds or the last one has failed."""
         return tenacity.Retrying(**self._options())
 
     def asynchronous(self) -> tenacity.AsyncRetrying:
@@ -71,7 +71,7 @@ class Attempts:
         self._number = state.attempt_number
 
     def _is_worth_another(self, error: BaseException) -> bool:
-        # Whatever Retry.on says: a unit that may be committed, and an order to stop, is never run again.
+        # Whatever Retry.on says, there is no retry of a unit that may be committed, nor after a request to stop.
         if not isinstance(error, Exception) or _is_unknown(error) or self._attempt.outcome != "rolled back":
             return False
         if not self._retry.on(error):
@@ -80,11 +80,11 @@ class Attempts:
             error.add_note(
                 f"session-aware: {self._name} was not tried again: the body had attached a detached object (of class "
                 f"{self._attempt.attached}), whose changes the rollback undid, so that another attempt would commit without "
-                "them. Load the object in the body, or write 'session.merge(...)' in the place of 'session.add(...)'."
+                "them. Load the object in the body, or write 'session.merge(...)' instead of 'session.add(...)'."
             )
             return False
         if self._number == 1:
-            self._first = type(error).__name__  # its text is the user's, and may fail
+            self._first = type(error).__name__  # without its text, because str() of a user's exception may fail
         observe.logger.debug("%s: attempt %d failed with %s", self._name, self._number, type(error).__name__)
         return True
 

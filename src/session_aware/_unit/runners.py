@@ -1,4 +1,4 @@
-"""When a body runs: one runner for each kind of callable whose body runs synchronously. ``_async`` has the same shape."""
+"""The runners, one for each kind of callable whose body runs synchronously. ``async_runners`` has the same shape."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ UNITS: Final[dict[Plan, type[Unit]]] = {
     Plan.SAVEPOINT: Savepoint,
     Plan.OPEN: Owned,
 }
-"""Each is made of the request and of the source of its session."""
+"""The class of unit for each plan. It is called with the request and the source of the session."""
 
 
 class Kind(enum.Enum):
-    """What a call returns, which is when the body runs: the value is how messages name it."""
+    """What a call returns, which decides when the body runs. Messages use the value."""
 
     PLAIN = "def"
     COROUTINE = "async def"
@@ -46,13 +46,13 @@ _ASYNC: Final = frozenset({Kind.COROUTINE, Kind.ASYNC_GENERATOR, Kind.ASYNC_CONT
 
 def plain(unit: Unit, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]) -> object:
     """Run a plain function as one unit."""
-    with unit as kwargs["session"]:  # made for this call by wrapt, so nobody else has it
+    with unit as kwargs["session"]:  # wrapt made this dictionary for this call alone
         unit.result = result = function(*args, **kwargs)
         return result
 
 
 def again(unit: Owned, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]) -> object:
-    """Run a plain function, in several attempts if need be, each of which is one unit."""
+    """Run a plain function in as many attempts as it needs, each of which is one unit."""
     from session_aware._unit.retry import Attempts  # noqa: PLC0415 - needs tenacity, which is an extra
 
     with Attempts(unit) as attempts:
@@ -71,7 +71,7 @@ def stream(
                 refuse_other_result(items, "a generator", unit.name)
             resume: Callable[[Any], object] = items.send
             value: Any = None
-            while True:  # what "yield from" would do, but for what a generator returns that is closed
+            while True:  # as "yield from" does, and keeps what a generator returns on close()
                 try:
                     item = resume(value)
                 except StopIteration as stopped:
@@ -87,7 +87,7 @@ def stream(
                         msg = "generator ignored GeneratorExit"
                         raise RuntimeError(msg) from None
                     raise
-                except BaseException as error:  # noqa: BLE001 - the body decides what becomes of it
+                except BaseException as error:  # noqa: BLE001 - the body decides how to handle it
                     resume, value = items.throw, error
     except GeneratorExit:
         if returned is None:
@@ -111,4 +111,4 @@ def scope(
 RUNNERS: Final[dict[Kind, Callable[..., object]]] = {Kind.PLAIN: plain, Kind.GENERATOR: stream, Kind.CONTEXT: scope}
 
 RETRYING: Final[dict[Kind, Callable[..., object]]] = {**RUNNERS, Kind.PLAIN: again}
-"""The runners where the policy has a ``Retry``: a stream has been read, and a block run, by somebody else."""
+"""The runners for a policy that has a ``Retry``. Streams and blocks cannot be repeated: their caller has used them."""

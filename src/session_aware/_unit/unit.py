@@ -1,8 +1,8 @@
-"""A unit is what happens around one body: a context manager, for ``with`` and for ``async with``.
+"""A unit is a context manager around one body, for ``with`` and for ``async with``.
 
 Entering it opens the session and begins; leaving it commits, or rolls back if the body raised, and closes. There are three
 kinds: ``Owned`` has a session of its own, ``Savepoint`` and ``Joined`` run in a given one. They are written synchronously;
-``async with`` runs them in the greenlet of the session, see ``_async``. A unit is used once, by one thread or task.
+``async with`` runs them in the greenlet of the session, see ``asynchronous``. A unit is used once, by one thread or task.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["Handle", "Unit"]
 
 
 class Handle(Protocol):
-    """Who carries out the four verbs: the session itself, or what awaits an async session that overrides them."""
+    """Ends the session's work: the session itself, or a wrapper that awaits an async session with methods of its own."""
 
     def commit(self) -> None: ...
     def rollback(self) -> None: ...
@@ -34,19 +34,19 @@ class Handle(Protocol):
 
 
 class Unit:
-    """What happens around one body.
+    """A context manager around one body.
 
     Attributes:
-        request: The call as it was decided.
+        request: The decision about the call.
         name: Qualified name of the callable, or where the block is.
         source: The given session, or the factory that makes one.
-        entered: The ``AsyncSession`` of an async unit, from when it has one.
-        result: What the body has returned. ``end`` refuses what would be run, or read, after it.
+        entered: The ``AsyncSession`` of an async unit once it is open, otherwise None.
+        result: What the body returned. ``end`` refuses a result that would run, or be read, after it.
     """
 
     __slots__ = ("entered", "name", "request", "result", "source")
 
-    def __init__(self, request: Request, source: Any) -> None:  # noqa: ANN401 - a session, or what makes one
+    def __init__(self, request: Request, source: Any) -> None:  # noqa: ANN401 - a session or a factory
         self.request = request
         self.name = request.name
         self.source = source
@@ -89,7 +89,7 @@ class Unit:
         leaving: Coroutine[Any, Any, None] = _asynchronous().leave(self, error)
         return leaving
 
-    # What the kinds differ in.
+    # The kinds of unit differ in the methods below.
 
     def needs_io_to_begin(self, session: Session, /) -> bool:
         """Say whether ``begin`` talks to the database."""
@@ -103,15 +103,15 @@ class Unit:
         """End the unit, whose body has returned."""
 
     def abort(self, error: BaseException, /) -> None:
-        """Clean up after ``error``, which the caller raises again, and tell of the unit."""
+        """Clean up after ``error``, which the caller raises again, and report the unit."""
 
     def report(self, error: BaseException | None, /) -> None:
-        """Tell of the unit, once."""
+        """Report the unit; a second call does nothing."""
 
     def unknown_outcome(self, cause: BaseException, /) -> CommitOutcomeUnknown | None:
-        """Return the error that says so if nobody knows what became of it."""
+        """Return the error to raise if the outcome of the unit is unknown; None if it is known."""
 
 
 def _asynchronous() -> Any:  # noqa: ANN401 - a module
-    """Return the asynchronous half, which needs greenlet, an extra."""
+    """Return the asynchronous half, which is imported late because it needs greenlet, an extra."""
     return sys.modules.get("session_aware._unit.asynchronous") or import_module("session_aware._unit.asynchronous")
