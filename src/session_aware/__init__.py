@@ -1,7 +1,7 @@
 """Write the query, let the caller decide about the transaction: SQLAlchemy sessions for service methods.
 
-A method declares a keyword-only ``session``. A caller that passes one keeps the transaction; for a caller that omits it the
-library opens a session, begins, commits, rolls back on any exception and closes. Start with ``SessionAwareService``.
+A method declares a keyword-only ``session``. A caller that passes one keeps the transaction. For a caller that omits it,
+the library opens a session, begins, commits, rolls back on any exception and closes. Start with ``SessionAwareService``.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ __all__ = [
     "override_session_factory",
 ]
 
-# Lazy (PEP 562): whoever names session_aware.mypy_plugin or the pytest plugin must not pay for SQLAlchemy's import.
+# Lazy (PEP 562), so that naming session_aware.mypy_plugin or the pytest plugin does not import SQLAlchemy.
 _MODULES = {
     "CallableDescription": "_tools.describe",
     "Description": "_tools.describe",

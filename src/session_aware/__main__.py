@@ -18,11 +18,11 @@ __all__ = ["main"]
 
 
 class Command(Protocol):
-    """What the module of a command has."""
+    """The attributes that the module of a command needs."""
 
     @property
     def HELP(self) -> str:  # noqa: N802 - a constant of the module
-        """Say in one line what the command does."""
+        """The line of help that says what the command does."""
         ...
 
     def add_arguments(self, parser: ArgumentParser, /) -> None:
@@ -40,10 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: Without the program's name. None: those of the process.
+        arguments: The arguments without the program's name. None means those of the process.
 
     Returns:
-        The exit code: 130 when interrupted, 141 when the reader of the output has left, else the command's.
+        The exit code: 130 when interrupted, 141 when the reader of the output has gone, otherwise that of the command.
     """
     options = _parser().parse_args(arguments)
     try:

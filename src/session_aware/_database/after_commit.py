@@ -23,7 +23,7 @@ _logger: Final = logging.getLogger("session_aware")
 _KEY: Final = "session_aware.after_commit"
 
 TAKER_KEY: Final = "session_aware.after_commit.taker"
-"""Where ``session.info`` may hold what takes each callback in the place of ``call``: the pytest plugin keeps them."""
+"""Where ``session.info`` may hold a function that gets each callback instead of ``call``; the pytest plugin sets one."""
 
 
 class _Registered(NamedTuple):
@@ -32,7 +32,7 @@ class _Registered(NamedTuple):
 
 
 class _Callbacks:
-    """What waits for the end of one session's transaction, in order."""
+    """The callbacks that wait for the end of one session's transaction, in order."""
 
     __slots__ = ("is_committed", "waiting")
 
@@ -48,16 +48,17 @@ def after_commit(session: AsyncSession, callback: Callable[[], Awaitable[object]
 def after_commit(session: Any, callback: Callable[[], Any]) -> None:
     """Call ``callback`` after the outermost COMMIT of the session's transaction.
 
-    In auto mode that is the library's, in manual mode the caller's. It is dropped if the transaction, or the savepoint in
-    which it was registered, rolls back, and with a dry run. Several run in the order of their registration. The session's
-    transaction is over then: a callback that needs the database opens a unit of its own. What it raises is logged (logger
-    ``session_aware``, level ERROR) and neither undoes nor repeats the commit, nor keeps the next callback from running;
-    only what is no ``Exception``, such as KeyboardInterrupt, passes through. It runs in the thread that commits. An async
-    unit commits in a task of its own, which no cancellation reaches; context variables that a callback sets stay set.
+    In auto mode the library commits, in manual mode the caller does. The callback is dropped if the transaction, or the
+    savepoint in which it was registered, is rolled back, as after a dry run. Several callbacks run in the order of their
+    registration. The session's transaction is over by then: a callback that needs the database opens a unit of its own. An
+    exception of a callback is logged (logger ``session_aware``, level ERROR); it neither undoes nor repeats the commit, and
+    the next callback still runs. Only a ``BaseException`` that is not an ``Exception``, such as KeyboardInterrupt, passes
+    through. The callback runs in the thread that commits. An async unit commits in a task of its own, which is not
+    cancelled; context variables that a callback sets stay set.
 
     Args:
         session: The session that the body was given: a ``Session`` or an ``AsyncSession``.
-        callback: Called without arguments. With an ``AsyncSession`` it may be a coroutine function, whose coroutine is
+        callback: Is called without arguments. With an ``AsyncSession`` it may be a coroutine function, whose coroutine is
             awaited.
 
     Raises:
@@ -111,7 +112,7 @@ def _forget(session: Session, ended: SessionTransaction) -> None:
 
 
 def _run(session: Session, ended: SessionTransaction) -> None:
-    """Run what waits once the outermost transaction has ended, and by then closed its connections."""
+    """Run the waiting callbacks once the outermost transaction has ended, and thus closed its connections."""
     if ended.parent is not None:
         return
     callbacks: _Callbacks = session.info[_KEY]
@@ -127,7 +128,7 @@ def _run(session: Session, ended: SessionTransaction) -> None:
 
 
 def call(callback: Callable[[], object]) -> None:
-    """Call what waited; an async session's commit runs in a greenlet, which awaits what is awaitable."""
+    """Call a callback and await its result if that is awaitable: the commit of an async session runs in a greenlet."""
     result = callback()
     if inspect.isawaitable(result):
         _await(result)

@@ -1,4 +1,4 @@
-"""What is checked before COMMIT: that the transaction is still the unit's own, and whole."""
+"""The checks before COMMIT: the transaction must still be the unit's own, and no error may have been swallowed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def refuse_ended(name: str) -> NoReturn:
 def check_connections(session: Session, begun: Begun, name: str) -> None:
     """Refuse a transaction that the body ended behind the session's back.
 
-    One that a failed flush ended is left to SQLAlchemy, which reports it at the next statement.
+    A transaction that a failed flush has ended is left to SQLAlchemy, which reports it at the next statement.
 
     Raises:
         SessionOwnershipError: The transaction of one of the connections is over.
@@ -57,23 +57,23 @@ def _refuse_ended_connection(name: str) -> NoReturn:
 
 
 def check_drivers(begun: Begun, *, is_handed_out: bool, name: str) -> None:
-    """Refuse a transaction that failed on the driver's own connection, of which SQLAlchemy heard nothing.
+    """Refuse a transaction that failed on the driver's own connection without SQLAlchemy's knowledge.
 
     Args:
         begun: The unit's connections.
-        is_handed_out: Whether the body asked for a connection. Only then a server is asked whose driver does not tell.
+        is_handed_out: Whether the body asked for a connection. Only then is the server asked if its driver does not tell.
         name: Qualified name of the callable, for the message.
 
     Raises:
         PoisonedTransactionError: PostgreSQL has aborted the transaction of one of the connections.
-        DBAPIError: One of the connections is closed, and its driver knows. It would not always say so at COMMIT: asyncpg's
+        DBAPIError: One of the connections is closed, and its driver knows. COMMIT would not always report that: asyncpg
             does nothing there if its last error was swallowed, and the work would be lost.
         PendingRollbackError: One of the connections was invalidated.
     """
     for connection in begun:
         is_postgresql = connection.dialect.name == "postgresql"
         if connection.invalidated or (is_postgresql and driver.is_closed(connection)):
-            connection.exec_driver_sql("SELECT 1")  # goes nowhere and raises, before any connection has committed
+            connection.exec_driver_sql("SELECT 1")  # raises without sending anything, before any connection has committed
         has_failed = is_postgresql and driver.has_failed(connection)
         if has_failed or (has_failed is None and is_handed_out and _is_aborted(connection)):
             msg = (

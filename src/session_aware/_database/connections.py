@@ -1,8 +1,8 @@
-"""What a unit asks of each connection that its session takes: a transaction to end, the isolation level, READ ONLY.
+"""What a unit needs of each connection that its session takes: a transaction of its own, the isolation level, READ ONLY.
 
-A session may take several connections, one for each of its binds, and shows which only when a statement needs one. So the
-engine that it chooses is exchanged for a twin whose connections begin as the policy wants, and what can only be said or
-checked on the connection itself is done when ``after_begin`` announces it.
+A session may take several connections, one for each of its binds, and takes one only when a statement needs it. So the
+engine that it chooses is replaced by a twin whose connections begin as the policy wants. What can only be set or checked on
+the connection itself is done in ``after_begin``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import InvalidRequestError, UnboundExecutionError
 
 from session_aware._database import driver
-from session_aware._database.listeners import engine_beneath, listen, put_back, unlisten
+from session_aware._database.listeners import engine_without_options, listen, put_back, unlisten
 from session_aware.exceptions import PolicyConflictError, SessionFactoryError
 
 if TYPE_CHECKING:
@@ -38,10 +38,10 @@ __all__ = [
 ]
 
 PRETENDED_LEVEL_KEY: Final = "session_aware.pretended_level"
-"""In ``session.info`` where units run one after the other inside one transaction, as the pytest plugin makes them.
+"""A key of ``session.info`` for sessions whose units run one after the other in one transaction, as in the pytest plugin.
 
-They are isolated from each other at every level, so the level that a unit asks for is not set but remembered there, and
-whoever joins is checked against it. None until a unit asks.
+Such units are isolated from each other at every level, so the level that a unit asks for is not set but remembered under
+this key, and calls that join are checked against it. The value is None until a unit asks for a level.
 """
 
 _CHECKED_KEY: Final = "session_aware.has_transactions"
@@ -50,16 +50,17 @@ _IS_CLOSED: Final = 3
 
 
 def _taken(transaction: SessionTransaction) -> dict[object, tuple[Any, ...]]:
-    """Return what a session's transaction keeps of each bind: both, whether it ends that, and whether it closes this.
+    """Return SQLAlchemy's entries for the connections of a session's transaction.
 
-    SQLAlchemy has no public way to ask. Without it the checks that need it find nothing.
+    An entry holds the connection, its transaction, whether the session ends the transaction, and whether it closes the
+    connection. SQLAlchemy has no public way to ask. If the attribute is missing, the checks that need it find nothing.
     """
     taken: dict[object, tuple[Any, ...]] = getattr(cast("object", transaction), "_connections", {})
     return taken
 
 
 def connections_of(session: Session) -> list[Connection]:
-    """Return the connections that a session has taken; that of its default bind is taken now, if it has one."""
+    """Return the connections that a session has taken, after taking that of its default bind if it has one."""
     found: dict[int, Connection] = {}
     with contextlib.suppress(UnboundExecutionError):
         default = session.connection()
@@ -70,10 +71,10 @@ def connections_of(session: Session) -> list[Connection]:
 
 
 def check_bound_connection(session: Session, name: str) -> bool:
-    """Say whether a session without a transaction will join that of the Connection it is bound to, and refuse a false one.
+    """Say whether a session will join the transaction of the Connection that it is bound to; refuse one it cannot end.
 
     Raises:
-        SessionFactoryError: Somebody else began it, and the unit's COMMIT would leave it open.
+        SessionFactoryError: Other code began the transaction, and the unit's COMMIT would leave it open.
     """
     bind = session.bind
     if not isinstance(bind, Connection) or not bind.in_transaction():
@@ -85,10 +86,10 @@ def check_bound_connection(session: Session, name: str) -> bool:
 
 
 def check_taken_connection(session: Session, transaction: SessionTransaction, connection: Connection, name: str) -> None:
-    """Refuse the same of a connection that the session has taken, whichever of its binds that is.
+    """Refuse a transaction that the session cannot end, on a connection that it has taken from any of its binds.
 
     Raises:
-        SessionFactoryError: Likewise.
+        SessionFactoryError: Other code began the transaction, and the unit's COMMIT would leave it open.
     """
     if (entry := _taken(transaction).get(connection)) is not None and not entry[_SHOULD_COMMIT]:
         _refuse_outer_transaction(session, name)
@@ -106,13 +107,13 @@ def _refuse_outer_transaction(session: Session, name: str) -> NoReturn:
 
 
 def is_half_ended(connection: Connection, root: RootTransaction | None) -> bool:
-    """Say whether SQLAlchemy takes a transaction for over that may be open: after a failed COMMIT it sends no ROLLBACK."""
+    """Say whether a transaction is over for SQLAlchemy but may be open: after a failed COMMIT it sends no ROLLBACK."""
     is_over = root is not None and not root.is_active
     return is_over and connection.get_transaction() is root and not connection.invalidated
 
 
 def check_autocommit(connection: Connection, name: str) -> None:
-    """Refuse a connection on which each statement is committed at once. The driver is asked once for each of the pool's.
+    """Refuse a connection on which each statement is committed at once. Each pooled connection is asked only once.
 
     Raises:
         SessionFactoryError: Nothing could be rolled back, and a dry run or a retry would apply its work.
@@ -130,7 +131,7 @@ def check_autocommit(connection: Connection, name: str) -> None:
             f"the driver's own switch{begin}."
         )
         raise SessionFactoryError(msg)
-    if level is None and is_autocommit is not None:  # which both hold for this transaction alone
+    if level is None and is_autocommit is not None:  # otherwise the answer holds for this transaction alone
         known[_CHECKED_KEY] = True
 
 
@@ -151,10 +152,10 @@ def check_isolation_level(wanted: str, actual: str, *, name: str) -> None:
 
 
 def verify_levels(session: Session, wanted: str, name: str) -> Callable[[], None]:
-    """Check the level of each connection of a given session, at once or when it is taken; return what stops that.
+    """Check the level of each connection of a given session, now or when it is taken; return a function that stops that.
 
     Raises:
-        PolicyConflictError: A connection runs at another level; later it is the statement that needs it which raises.
+        PolicyConflictError: A connection runs at another level. For a later connection the statement that needs it raises.
     """
     if PRETENDED_LEVEL_KEY in session.info:
         pretended: str | None = session.info[PRETENDED_LEVEL_KEY]
@@ -172,18 +173,18 @@ def verify_levels(session: Session, wanted: str, name: str) -> Callable[[], None
 
 
 def _nothing() -> None:
-    """Stop nothing."""
+    """Do nothing."""
 
 
 class Preparation:
-    """Tells the level and READ ONLY to every connection that an owned session takes.
+    """Sets the level and READ ONLY on every connection that an owned session takes.
 
     Args:
         session: The owned session, in a transaction.
-        isolation_level: Of its transaction; None for the engine's own.
+        isolation_level: The level of its transaction; None for that of the engine.
         read_only: Whether its transaction is READ ONLY.
         name: Qualified name of the callable, for the message.
-        is_begun: Whether the factory handed the session over in a transaction: its level can then only be checked.
+        is_begun: Whether the factory returned the session in a transaction. Its level can then only be checked.
     """
 
     __slots__ = (
@@ -217,7 +218,7 @@ class Preparation:
             vars(session)["get_bind"] = self._get_bind
 
     def _get_bind(self, *args: Any, **kwargs: Any) -> Engine | Connection:  # noqa: ANN401 - as SQLAlchemy has them
-        """Stand in for the session's own ``get_bind``, which a subclass may have overridden to choose among engines."""
+        """Replace the session's own ``get_bind``, which a subclass may have overridden to choose among engines."""
         bind = self._choose(*args, **kwargs)
         if isinstance(bind, Connection):
             if not bind.in_transaction():
@@ -225,11 +226,11 @@ class Preparation:
             return bind
         if (twin := self._twins.get(bind)) is None:
             twin = self._twins[bind] = _with_options(bind, self._options)
-            self._twins[twin] = twin  # somebody may hand over what they were given
+            self._twins[twin] = twin  # a twin may be passed in again
         return twin
 
     def _set_on_connection(self, connection: Connection) -> None:
-        """Set the options on somebody's Connection, which has them until it is told otherwise."""
+        """Set the options on a Connection that belongs to other code, and keeps them until they are set back."""
         before = connection.get_execution_options()
         former: dict[str, Any] = {"postgresql_readonly": before.get("postgresql_readonly", False)} if self._read_only else {}
         if self._level is not None:
@@ -252,26 +253,26 @@ class Preparation:
         if (dialect == "postgresql" and not is_prepared) or (dialect in {"mysql", "mariadb"} and is_prepared):
             connection.exec_driver_sql("SET TRANSACTION READ ONLY")
         if dialect == "sqlite" and not _refuses_writes(connection):
-            # First what undoes it: an interrupt in between would leave the pooled connection so for everybody.
+            # The undo comes first: an interrupt in between would leave the pooled connection read-only for other sessions.
             self._undo.append(partial(_allow_writes, connection))
-            for end in ("rollback", "commit"):  # a body that ends the transaction hands the connection back to the pool
+            for end in ("rollback", "commit"):  # a body that ends the transaction returns the connection to the pool
                 listen(connection, end, _allow_writes)
-                if self._is_somebodys(connection):
+                if self._is_borrowed(connection):
                     self._undo.append(partial(unlisten, connection, end, _allow_writes))
             connection.exec_driver_sql("PRAGMA query_only = 1")
 
-    def _is_somebodys(self, connection: Connection) -> bool:
+    def _is_borrowed(self, connection: Connection) -> bool:
         transaction = self._session.get_transaction()
         entry = None if transaction is None else _taken(transaction).get(connection)
         return entry is not None and not entry[_IS_CLOSED]
 
     def undo(self) -> None:
-        """Put the session and its connections back into their former state, while the transaction is open."""
+        """Restore the session and its connections while the transaction is still open."""
         while self._undo:
             self._undo.pop()()
 
     def undo_on_connection(self) -> None:
-        """Do the same, once it is over, with the options of somebody's Connection."""
+        """Restore the options of a Connection that belongs to other code, once the transaction is over."""
         while self._undo_on_connection:
             self._undo_on_connection.pop()()
 
@@ -279,28 +280,28 @@ class Preparation:
 def _with_options(engine: Engine, options: dict[str, Any]) -> Engine:
     """Return the engine with execution options, on the same pool.
 
-    Before 2.0.38 SQLAlchemy cannot listen to an engine that has options already and gets more, which it does for the level
-    ("No such event"). There the engine beneath gets all of them.
+    When an engine that has options gets more, SQLAlchemy listens to it for the isolation level, which fails before 2.0.38
+    ("No such event"). There all options go to the engine without options.
     """
     try:
         return engine.execution_options(**options)
     except InvalidRequestError:  # pragma: no cover - before SQLAlchemy 2.0.38, where tox runs the same tests
-        return engine_beneath(engine).execution_options(**{**engine.get_execution_options(), **options})
+        return engine_without_options(engine).execution_options(**{**engine.get_execution_options(), **options})
 
 
 def _refuses_writes(connection: Connection) -> bool:
-    """Say whether the engine's own connections are for reading, and shall stay so."""
+    """Say whether the connection was read-only before, and has to stay so."""
     return bool(_pragma(connection, "PRAGMA query_only"))
 
 
 def _allow_writes(connection: Connection) -> None:
-    """Let the pooled SQLite connection write again, also when the transaction has failed."""
+    """Let the pooled SQLite connection write again, even after a failed transaction."""
     if not (connection.closed or connection.invalidated):
         _pragma(connection, "PRAGMA query_only = 0")
 
 
 def _pragma(connection: Connection, statement: str) -> object:
-    """Ask beneath SQLAlchemy, whose events are the users'."""
+    """Ask the driver directly, because SQLAlchemy would call the user's event listeners."""
     cursor = connection.connection.cursor()
     try:
         cursor.execute(statement)

@@ -1,6 +1,6 @@
-"""What the driver of a connection knows of its transaction and SQLAlchemy does not ask; nothing here sends anything.
+"""What the driver of a connection knows of its transaction, and SQLAlchemy does not ask. Nothing here sends anything.
 
-A driver that cannot tell is taken for one that has nothing to report.
+If a driver cannot tell, it is assumed to have nothing to report.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _TELLING: Final = frozenset({"psycopg", "psycopg2"})
 def is_autocommit(connection: Connection) -> bool | None:
     """Say whether each statement is committed at once, by whatever switch: SQLAlchemy's, the driver's or a setting's.
 
-    None is no, for this transaction alone, which somebody has begun by SQL where the driver begins nothing.
+    None means no for this transaction alone, which was begun by SQL because the driver begins none.
 
     Args:
-        connection: In a transaction, as SQLAlchemy sees it, and its listeners have run: the usual cure for sqlite3's default
-            is to have the driver begin nothing, and to send BEGIN in a listener.
+        connection: A connection that is in a transaction for SQLAlchemy, after the listeners of that event: the usual
+            remedy for sqlite3's default is to let the driver begin nothing and to send BEGIN in a listener.
     """
     if connection.dialect.name == "sqlite":
         return _is_sqlite_autocommit(connection.connection.driver_connection)
-    # MySQL's drivers have a method to ask, and one called "autocommit" that sets it; with asyncpg SQLAlchemy itself knows.
+    # MySQL's drivers have this method, and another one called "autocommit" that sets it. For asyncpg SQLAlchemy knows.
     asked = getattr(connection.connection.driver_connection, "get_autocommit", None)
     value = asked() if callable(asked) else getattr(connection.connection.dbapi_connection, "autocommit", False)
     return value is True
@@ -45,14 +45,14 @@ def is_closed(connection: Connection) -> bool:
 
 
 def may_be_silent(dialect: Dialect) -> bool:
-    """Say whether ``has_failed`` may get no answer from the driver of a session's default bind, or of another one."""
+    """Say whether ``has_failed`` may return None for a connection of this dialect."""
     return dialect.is_async or (dialect.name == "postgresql" and dialect.driver not in _TELLING)
 
 
 def has_failed(connection: Connection) -> bool | None:
     """Say whether PostgreSQL has aborted the transaction, so that it would answer COMMIT with ROLLBACK and no error.
 
-    libpq reads that in each answer. None of asyncpg, which reads the same and keeps it to itself.
+    libpq reads that in each answer. The result is None for asyncpg, which reads the same but does not expose it.
     """
     info = getattr(connection.connection.driver_connection, "info", None)  # psycopg, psycopg2
     status: object = getattr(info, "transaction_status", None)
@@ -66,10 +66,10 @@ def _is_sqlite_autocommit(driver_connection: Any) -> bool | None:  # noqa: ANN40
 
 
 def _sqlite_switch(driver_connection: Any) -> object:  # noqa: ANN401 - of any driver
-    """Return sqlite3's ``autocommit``: True, False, or the number that stands for its default; None before Python 3.12."""
+    """Return sqlite3's ``autocommit``: True, False, or a number for its default; None before Python 3.12."""
     inner, run = getattr(driver_connection, "_conn", None), getattr(driver_connection, "_execute", None)
     if inner is None or run is None or not hasattr(type(inner), "autocommit"):
         return getattr(driver_connection, "autocommit", None)
-    # aiosqlite has no such attribute, and sqlite3 answers in the thread that made the connection alone.
+    # aiosqlite has no such attribute, and sqlite3 answers only in the thread that made the connection.
     switch: object = await_only(run(getattr, inner, "autocommit"))
     return switch

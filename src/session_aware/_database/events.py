@@ -1,13 +1,14 @@
-"""What SQLAlchemy tells us about owned units: listeners that cost a plain session one dictionary look-up.
+"""SQLAlchemy's events for owned units. The listeners cost a session without a unit one dictionary look-up.
 
-The listeners stand on the classes, so they hear every session and engine of the process; a session that no unit owns
-is left alone. ``handle_error`` and ``after_soft_rollback`` run only when something failed. No class of connections has a
-listener, and a connection only where somebody else may work or clean up while the unit commits: with the first one
-SQLAlchemy prepares all events on each new connection, which costs a unit with a statement, and one written by hand, 16 % of
-its instructions (SQLAlchemy 2.1.9).
+The listeners are on the classes, so they are called for every session and engine of the process; a session that no unit
+owns is left alone. ``handle_error`` and ``after_soft_rollback`` run only after a failure. No class of connections has a
+listener, and a connection has one only if other code may work or clean up while the unit commits: after the first such
+listener SQLAlchemy prepares all events on each new connection, which costs every unit with a statement, also one written by
+hand, 16 % of its instructions (SQLAlchemy 2.1.9).
 
-Why a failed statement must be remembered (measured, FAULTS): PostgreSQL answers the COMMIT of a failed transaction with
-ROLLBACK and no error, and after a swallowed deadlock MariaDB commits only what came later. Both look like success.
+A failed statement must be remembered because, as measured on the servers, PostgreSQL answers the COMMIT of a failed
+transaction with ROLLBACK and no error, and MariaDB commits after a swallowed deadlock only what came later. Both look like
+success.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ OWNER_KEY: Final = "session_aware"
 """Where ``session.info`` holds the unit that owns the session, for users' own SQLAlchemy events."""
 
 ENDED_KEY: Final = "session_aware.ended"
-"""Where it holds the name of the last unit that owned it, once that is over."""
+"""Where ``session.info`` holds the name of the last unit that owned the session, once that unit is over."""
 
 
 _BY_ITSELF: Final = SessionTransactionOrigin.AUTOBEGIN
@@ -59,7 +60,7 @@ Begun: TypeAlias = "dict[Connection, tuple[RootTransaction | None, Owner | None]
 
 
 class Owner(Protocol):
-    """What the listeners need of a unit."""
+    """The attributes of a unit that the listeners need."""
 
     name: str
     session: Session
@@ -78,7 +79,7 @@ class Owner(Protocol):
 
 
 class FailedStatement:
-    """A statement error, and the savepoints that were open around it: rolling one of them back heals it."""
+    """A statement error, and the savepoints that were open around it: a rollback to one of them undoes it."""
 
     __slots__ = ("error", "savepoints")
 
@@ -87,20 +88,21 @@ class FailedStatement:
         self.savepoints = savepoints
 
 
-# The owner of a connection stands in the connection's own dictionary: a registry would keep a unit that nobody ends, such as
-# one whose event loop is gone, for ever, and a weak one costs more than the rest.
+# The owner of a connection is kept in the connection's own dictionary. A registry would keep a unit that never ends, such as
+# one whose event loop is gone, for ever, and a weak registry costs more than everything else here.
 
-# MySQL and MariaDB end the whole transaction at these, savepoints included (Source: FAULTS; MySQL error reference).
+# MySQL and MariaDB end the whole transaction at these errors, savepoints included.
 _ENDS_TRANSACTION: Final = frozenset({1213, 1020})
 
 
-# A stream in a reference cycle: the garbage collector calls the pool's weak reference before it closes the generator, so
-# the rollback would reach a connection that somebody else may have by then. By identity: the unit itself may be collected.
+# If a stream is in a reference cycle, the garbage collector calls the pool's weak reference before it closes the generator,
+# and the rollback would reach a connection that other code may have by then. So the pooled connections are kept here, by the
+# id of the unit, since a reference to the unit itself would keep it from being collected.
 _kept: Final[dict[int, list[PoolProxiedConnection]]] = {}
 
 
 def watch(connection: Connection, owner: Owner) -> None:
-    """Tell ``owner`` of the statement errors on its session's connection; remember the transaction that runs there."""
+    """Record the statement errors of a connection for ``owner``, and remember the transaction that runs there."""
     own = connection.__dict__
     owner.begun[connection] = connection.get_transaction(), own.get(OWNER_KEY)
     own[OWNER_KEY] = owner
@@ -109,7 +111,7 @@ def watch(connection: Connection, owner: Owner) -> None:
 
 
 def unwatch(owner: Owner) -> None:
-    """Give the connections back to who had them before: sessions bound to one ``Connection`` share it."""
+    """Give the connections back to the units that had them before: sessions bound to one ``Connection`` share it."""
     for connection, (_, before) in owner.begun.items():
         own = connection.__dict__
         if before is not None and not before.is_ending:
@@ -139,7 +141,7 @@ def _remember_connection(session: Session, _transaction: SessionTransaction, con
 def _warn_of_use_after_end(session: Session, name: str) -> None:
     transaction = session.get_transaction()
     if isinstance(session.bind, Connection) or transaction is None or transaction.origin is not _BY_ITSELF:
-        return  # whoever has the Connection, or has written begin(), is going to end it
+        return  # the code that has the Connection, or has called begin(), is going to end it
     msg = (
         f"{name}: its session is used after the call has ended its transaction and closed it. This begins another one, "
         "which nobody commits and nobody ends. Read what is needed before the body returns, such as 'list(...)' of a "
@@ -169,7 +171,7 @@ def _refuse_statement(connection: Connection, *_: object) -> None:
 
 
 def leave_alone(connection: Connection) -> None:
-    """Take that back from a Connection that outlives the unit."""
+    """Allow statements again on a Connection that outlives the unit."""
     unlisten(connection, "before_cursor_execute", _refuse_statement)
 
 
@@ -186,7 +188,7 @@ def _remember_failure(context: ExceptionContext) -> None:
     savepoints: list[SessionTransaction | NestedTransaction] = []
     transaction = owner.session.get_nested_transaction()
     if transaction is not None and _is_release(context):
-        # SQLAlchemy sends no ROLLBACK TO for a savepoint whose RELEASE failed, so the end of this one heals nothing.
+        # SQLAlchemy sends no ROLLBACK TO for a savepoint whose RELEASE failed, so the end of this one undoes nothing.
         _forget_savepoint(owner, transaction)
         transaction = transaction.parent
     if not context.is_disconnect and _code(context.original_exception) not in _ENDS_TRANSACTION:
@@ -194,7 +196,7 @@ def _remember_failure(context: ExceptionContext) -> None:
             savepoints.append(transaction)
             transaction = transaction.parent
         if (innermost := context.connection.get_nested_transaction()) is not None:
-            savepoints.append(innermost)  # connection.begin_nested(), of which the session knows nothing
+            savepoints.append(innermost)  # of connection.begin_nested(), which the session does not know
             listen(context.connection, "rollback_savepoint", _forget_healed_by_connection)
     owner.failed.append(FailedStatement(context.sqlalchemy_exception or context.original_exception, tuple(savepoints)))
 
@@ -248,7 +250,7 @@ def _refuse_commit(session: Session) -> None:
 
 @event.listens_for(Session, "after_commit", insert=True)
 def _notice_commit(session: Session) -> None:
-    # Before the users' own listeners: what they raise is no failure of the COMMIT.
+    # This runs before the user's own listeners, whose errors are not failures of the COMMIT.
     owner: Owner | None = session.info.get(OWNER_KEY)
     if owner is not None and owner.is_ending and not session.in_nested_transaction():
         owner.outcome = "committed"
@@ -260,12 +262,12 @@ def _note_attached(session: Session, instance: Any) -> None:  # noqa: ANN401 - o
     if owner is None or owner.attached is not None:
         return
     state = inspect(instance)
-    if len(state.dict) > 1 or state.expired:  # else it has nothing but that: merge(load=False) has made it
+    if len(state.dict) > 1 or state.expired:  # otherwise it has only its state, as made by merge(load=False)
         owner.attached = type(instance).__name__
 
 
 def refuse_flushes(session: Session) -> None:
-    """Refuse this session's changes: a listener to all flushes would have SQLAlchemy look for changes twice in each."""
+    """Refuse this session's changes. A listener on all sessions would make SQLAlchemy look for changes twice in each."""
     event.listen(session, "before_flush", _refuse_flush)
 
 

@@ -1,9 +1,10 @@
-"""What a database error says of the work: pure data, by phase and code, that a reader can check against the table.
+"""What a database error says about the work, as tables by phase and code.
 
 Codes are read from the driver's attributes, never from a message: SQLSTATE (``sqlstate``, psycopg2's ``pgcode``) for the
 PostgreSQL family, the error number (``errno``, else ``args[0]``) for the MySQL family, the primary result code
-(``sqlite_errorcode``) for SQLite, the gRPC status for Spanner. Source: provoked on real servers, psycopg 3, psycopg2,
-asyncpg, pymysql, mysqlclient, mariadb, asyncmy, aiomysql, sqlite3, aiosqlite; those marked D come from documentation.
+(``sqlite_errorcode``) for SQLite, the gRPC status for Spanner. The errors were provoked on real servers with psycopg 3,
+psycopg2, asyncpg, pymysql, mysqlclient, mariadb, asyncmy, aiomysql, sqlite3 and aiosqlite; those marked D come from
+documentation.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ __all__ = ["Code", "code_of", "is_lost", "is_not_applied", "is_routing_error", "
 Code = str | int | None
 """SQLSTATE, MySQL error number, SQLite result code as ``sqlite:5``, gRPC status as ``grpc:ABORTED``, or None."""
 
-# The server has ended the transaction and said so: at COMMIT too it is certainly not applied. Never the whole of class 40:
-# 40003 means that the outcome is unknown.
+# The server has ended the transaction and said so: it is certainly not applied, even at COMMIT. The whole class 40 must not
+# be in here, because 40003 means that the outcome is unknown.
 ABORTED: Final[frozenset[Code]] = frozenset({
     "40001",  # serialization failure; also CockroachDB, YugabyteDB, Aurora DSQL, and conflicts on a hot standby
     "40P01",  # deadlock
@@ -30,17 +31,17 @@ ABORTED: Final[frozenset[Code]] = frozenset({
     "grpc:ABORTED",  # Spanner (D)
 })  # fmt: skip
 
-# The same, but only met before COMMIT.
+# The same, but these occur only before COMMIT.
 ABORTED_IN_BODY: Final[frozenset[Code]] = frozenset({
     1020,  # record has changed since last read (MariaDB's snapshot isolation)
     6235,  # OceanBase: a serializable transaction cannot continue
     8002, 8022, 8028, 9007,  # TiDB: write conflicts and a changed schema (D)
 })  # fmt: skip
 
-# The connection is lost, or never was: COMMIT was not sent, so nothing was applied. At COMMIT this is unknown.
+# The connection was lost or never made. Before COMMIT was sent nothing was applied; at COMMIT the outcome is unknown.
 LOST: Final[frozenset[Code]] = frozenset({
     "08000", "08001", "08003", "08004", "08006",  # connection exceptions (08003 measured, the others D)
-    "57P01", "57P02", "57P03",  # the administrator, a crash, a server that starts up (57P01 measured, the others D)
+    "57P01", "57P02", "57P03",  # an administrator, a crash, a starting server (57P01 measured, the others D)
     "25P03", "25P04", "57P05",  # the server's time limits for an idle or long transaction and an idle session
     "53300",  # too many connections
     2002, 2003, 2006, 2013,  # MySQL: cannot connect, gone away, lost
@@ -50,11 +51,11 @@ LOST: Final[frozenset[Code]] = frozenset({
     "grpc:UNAVAILABLE",  # Spanner (D)
 })  # fmt: skip
 
-# At COMMIT these are certain as well. The first are raised while the server runs what was deferred until then, constraints
-# and triggers, so before it commits; another attempt would fail too. The time limits end a session that waits for a command
-# or a transaction that has not begun to commit: one whose COMMIT waited for a standby was left alone by all of them.
+# At COMMIT these are certain as well. The first ones are raised while the server runs deferred constraints and triggers,
+# which is before it commits; another attempt would fail too. The time limits end a session that waits for a command, or a
+# transaction that has not begun to commit: in tests none of them ended a transaction whose COMMIT waited for a standby.
 REFUSED_AT_COMMIT: Final[frozenset[Code]] = frozenset({
-    "0A000", "25006", "40002", "55P03",  # a trigger's: not supported, read-only, a constraint, a lock that is not free
+    "0A000", "25006", "40002", "55P03",  # of a trigger: not supported, read-only, a constraint, a lock that is not free
     "25P03", "25P04", "57P05",  # the server's time limits
     "sqlite:13",  # the disk is full
     "sqlite:19",  # a constraint
@@ -67,11 +68,11 @@ REFUSED_AT_COMMIT_CLASSES: Final = (  # of SQLSTATE
 # A write where only reading is possible: a hot standby, a READ ONLY transaction, a read-only server or file.
 ROUTING: Final[frozenset[Code]] = frozenset({"25006", 1290, 1792, "sqlite:8"})
 
-# MySQL: no such savepoint. After a deadlock in a savepoint its ROLLBACK TO fails so; the deadlock stands in the context.
+# MySQL: no such savepoint. ROLLBACK TO fails with this after a deadlock in the savepoint; the deadlock is its context.
 _SAVEPOINT_GONE: Final = 1305
 
 REFUSED_KEY: Final = "_session_aware_refused"
-"""An attribute of SQLAlchemy's error, set by ``_hooks`` where it came while connecting: psycopg gives no code then."""
+"""An attribute that ``events`` sets on SQLAlchemy's error if connecting failed, because psycopg gives no code then."""
 
 _SOCKET: Final = frozenset(
     {errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EPIPE, None}
@@ -80,7 +81,7 @@ _SQLSTATE_LENGTH: Final = 5
 
 
 def code_of(error: BaseException) -> Code:
-    """Return the code that the driver gave, or None if this is no database error."""
+    """Return the code that the driver gave, or None if this is not a database error."""
     original = getattr(error, "orig", None) or error
     number = getattr(original, "errno", None)
     if not isinstance(number, int) or isinstance(original, OSError):
@@ -99,25 +100,24 @@ def code_of(error: BaseException) -> Code:
 
 
 def _is_dbapi(error: BaseException) -> bool:
-    """Say whether a driver raised this: PEP 249 has ``Error`` as the base of all. ``KeyError(1213)`` is no deadlock."""
+    """Say whether a driver raised this: PEP 249 names their base ``Error``. ``KeyError(1213)`` is not a deadlock."""
     return any(base.__name__ in {"Error", "MySQLError"} for base in type(error).__mro__)
 
 
 def is_transient(exc: BaseException) -> bool:
-    """Say whether another attempt at the whole unit may succeed, the first being certainly not applied.
+    """Say whether another attempt at the whole unit may succeed and the first one was certainly not applied.
 
-    True for a serialization failure, a deadlock, SQLite's "database is locked", a lost or refused connection before COMMIT,
-    a connection pool that ran out, for a ``PoisonedTransactionError`` caused by one of these, and for an exception group if
-    every leaf is. False for everything else, ``CommitOutcomeUnknown`` and lock timeouts (55P03, 1205: safe, but a matter
-    of taste) among it. The default of ``Retry(on=...)``; write ``on=lambda exc: is_transient(exc) or ...`` to add to it.
+    True for a serialization failure, a deadlock, SQLite's "database is locked", a lost or refused connection before COMMIT
+    and an exhausted connection pool; for a ``PoisonedTransactionError`` caused by one of these; and for an exception group
+    if all of its leaves are transient. False for everything else, including ``CommitOutcomeUnknown`` and lock timeouts
+    (55P03 and 1205, whose retry is safe but a matter of taste). This is the default of ``Retry(on=...)``; write
+    ``on=lambda exc: is_transient(exc) or ...`` to add to it. It reads codes from the driver's attributes, never messages.
 
     Args:
-        exc: What left the body: SQLAlchemy's error, a driver's own, or any other exception.
+        exc: The exception that left the body: SQLAlchemy's, a driver's own, or any other.
 
     Example:
         Retry(on=lambda exc: is_transient(exc) or isinstance(exc, httpx.ConnectError))
-
-    Source: measured on real servers; codes are read from the driver's attributes, never from the message.
     """
     if isinstance(exc, BaseExceptionGroup):
         return all(is_transient(leaf) for leaf in exc.exceptions)
@@ -134,21 +134,21 @@ is_transient.__module__ = "session_aware"
 
 
 def is_lost(exc: BaseException) -> bool:
-    """Say whether the connection is lost, or never was."""
+    """Say whether the connection was lost or never made."""
     code = code_of(exc)
     is_refused = code is None and hasattr(exc, REFUSED_KEY)
     return code in LOST or is_refused or getattr(exc, "connection_invalidated", False) is True or _is_socket_error(exc)
 
 
 def is_not_applied(exc: BaseException) -> bool:
-    """Say whether an error **at COMMIT** means that nothing was applied. Everything else there is unknown."""
+    """Say whether an error **at COMMIT** means that nothing was applied. After any other one the outcome is unknown."""
     code = code_of(exc)
     is_refused = isinstance(code, str) and code.startswith(REFUSED_AT_COMMIT_CLASSES)
     return is_refused or code in ABORTED or code in REFUSED_AT_COMMIT
 
 
 def is_routing_error(exc: BaseException) -> bool:
-    """Say whether a write was sent where only reading is possible."""
+    """Say whether a write was sent to a server or transaction that can only read."""
     return code_of(exc) in ROUTING
 
 
@@ -158,5 +158,5 @@ def _is_pool_timeout(exc: BaseException) -> bool:
 
 
 def _is_socket_error(exc: BaseException) -> TypeGuard[OSError]:
-    """Recognize a refused connection that no driver wraps (asyncpg); a file that is missing is an OSError too."""
+    """Recognize a refused connection that the driver does not wrap (asyncpg); a missing file is an OSError too."""
     return isinstance(exc, ConnectionError) or (type(exc) is OSError and exc.errno in _SOCKET)

@@ -1,16 +1,16 @@
-"""Turn an unknown COMMIT into a known one: PostgreSQL remembers what became of a transaction.
+"""Find out the outcome of an unknown COMMIT: PostgreSQL remembers what became of a transaction.
 
-The transaction is given its id before COMMIT, whether it has written by then or not: a listener may still write, NOTIFY is
-sent by COMMIT itself, and what postgres_fdw writes elsewhere needs no id here. Source: tests/faults, 0 unknown and 0
-duplicates through terminated backends and lost answers.
+The transaction gets its id before COMMIT, whether it has written by then or not: a listener may still write, NOTIFY is sent
+by COMMIT itself, and what postgres_fdw writes elsewhere needs no id here. The fault tests (``tests/faults``) end with no
+unknown outcome and no duplicate, although they terminate backends and lose answers.
 
-Only the server that had the transaction may answer. A standby may not have heard of it yet; one that was promoted, and a
-copy that was recovered from a backup, are on another timeline, and may have given its id to another transaction.
+Only the server that ran the transaction may answer. A standby may not have received it yet. A promoted standby, and a copy
+that was recovered from a backup, are on another timeline, and may have given its id to another transaction.
 
-After a crash of the server a few stay unknown. PostgreSQL gives the id of a transaction that had not reached the disk to
-another one, whose "committed" is not ours. The crash shows in the statistics, which it resets (``stats_reset``; an orderly
-restart keeps them), so a "committed" from behind one is not believed; "aborted" is. Source: tests/faults, where the first
-unit after an immediate restart got the id of the last one before, 5 times of 5 (PostgreSQL 18).
+After a crash of the server a few outcomes stay unknown. PostgreSQL gives the id of a transaction that had not reached the
+disk to another one, whose "committed" would then be taken for ours. A crash resets the statistics (``stats_reset``), which
+an orderly restart keeps, so after a reset "aborted" is believed and "committed" is not. In the fault tests the first unit
+after an immediate restart got the id of the last one before it 5 times out of 5 (PostgreSQL 18).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Outcome: TypeAlias = Literal["committed", "discarded", "rolled back", "unknown"]
 """What became of a unit."""
 
 RESOLVE_SECONDS: Final = 10.0
-"""How long to ask a server that does not answer, or that still runs the transaction, before the outcome stays unknown."""
+"""How long to keep asking a server that does not answer, or still runs the transaction, before giving up."""
 
 _PAUSE_SECONDS: Final = 0.1
 _PRIMARYS: Final = "CASE WHEN NOT pg_is_in_recovery() THEN {} END"
@@ -44,17 +44,17 @@ _LIFE: Final = "(SELECT CAST(extract(epoch FROM stats_reset) AS text) FROM pg_st
 _IDENTIFY: Final = text(f"SELECT {_PRIMARYS.format('CAST(pg_current_xact_id() AS text)')}, {_TIMELINE}, {_LIFE}")
 _SERVER: Final = text(f"SELECT {_TIMELINE}, {_LIFE}")
 _STATUS: Final = text("SELECT pg_xact_status(CAST(CAST(:id AS text) AS xid8))")
-_FUTURE: Final = "22023"  # "transaction ID is in the future": after a crash, and not given to another one yet
+_FUTURE: Final = "22023"  # "transaction ID is in the future": lost in a crash, and not given to another transaction yet
 
 
 class Transaction(NamedTuple):
     """A transaction that the server can be asked about later.
 
     Attributes:
-        engine: Makes the new connection.
+        engine: The engine that makes the new connection.
         id: Its id; None on a standby, which gives none.
-        timeline: From one promotion or recovery from a backup to the next this stays the same; None on a standby.
-        life: From one crash of the server to the next this stays the same.
+        timeline: The server's timeline, which changes with a promotion or a recovery from a backup; None on a standby.
+        life: A value that changes when the server crashes.
     """
 
     engine: Engine
@@ -72,7 +72,7 @@ class Transaction(NamedTuple):
                 with self.engine.connect() as connection:
                     status, life = self._ask(connection)
             except (SQLAlchemyError, OSError):
-                pass  # the server restarts, or the pool still holds connections that it lost
+                pass  # the server is restarting, or the pool still holds lost connections
             else:
                 if status == "committed":
                     return True if life == self.life is not None else None
@@ -82,10 +82,10 @@ class Transaction(NamedTuple):
         return None
 
     def _ask(self, connection: Connection) -> tuple[object, object]:
-        """Return the status and the server's life; no status from a server that cannot know, or has forgotten."""
+        """Return the status and the server's life. The status is None if the server cannot know it, or has forgotten it."""
         timeline, life = connection.execute(_SERVER).one()
         if timeline is None:
-            connection.invalidate()  # a standby, where several hosts are named: the next connection may be to the primary
+            connection.invalidate()  # a standby; if the URL names several hosts, the next one may be the primary
             return "in progress", life
         if timeline != self.timeline:
             return None, life
@@ -112,14 +112,14 @@ def identify(connections: list[Connection]) -> Transaction | None:
 
 
 def unknown(name: str, cause: BaseException, *, databases: int, is_resolving: bool, is_asked: bool) -> CommitOutcomeUnknown:
-    """Return the error that says what is known of a COMMIT whose outcome is not.
+    """Return the error that says what is known about a COMMIT with an unknown outcome.
 
     Args:
         name: Qualified name of the callable.
-        cause: What came in the place of an answer.
+        cause: The error that was raised instead of an answer.
         databases: How many connections were to be committed.
         is_resolving: Whether the policy has ``resolve_commit``.
-        is_asked: Whether PostgreSQL was asked, in vain.
+        is_asked: Whether PostgreSQL was asked and could not tell.
     """
     asked = " PostgreSQL was asked, but could not tell." if is_asked else ""
     hint = "" if is_resolving else ", or write resolve_commit=True on PostgreSQL"

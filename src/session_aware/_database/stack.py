@@ -1,4 +1,4 @@
-"""The stack of whoever called: warnings point to the line that somebody can change."""
+"""The stack of the caller: warnings point to a line that the user can change."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ LANE_VARIABLE: Final = "_session_aware_lane"
 
 
 def warn(message: str, category: type[Warning]) -> None:
-    """Warn at the line of the innermost caller that is neither ours nor plumbing.
+    """Warn at the line of the innermost caller that is neither the library nor plumbing below it.
 
-    An async session runs in a greenlet, whose frames end where it was started: what awaits it goes on in the parent.
+    An async session runs in a greenlet, whose stack ends where it was started; the search continues in the parent greenlet.
     """
     frame: FrameType = sys._getframe(1)  # noqa: SLF001 - the way traceback and warnings go; skip_file_prefixes needs 3.12
     while _is_plumbing(frame) and (outer := frame.f_back or frame_of_parent()) is not None and outer is not frame:
@@ -29,7 +29,7 @@ def warn(message: str, category: type[Warning]) -> None:
 
 
 def frame_of_parent() -> FrameType | None:
-    """Return where the greenlet is awaited whose stack ends here; None outside of one."""
+    """Return the frame that awaits the current greenlet; None outside of a greenlet."""
     greenlet = sys.modules.get("greenlet")
     parent = None if greenlet is None else greenlet.getcurrent().parent
     return None if parent is None else parent.gr_frame
