@@ -195,8 +195,8 @@ def test_placeholder_in_a_base_that_is_no_service_is_refused(value: object) -> N
     if isinstance(value, Opener):
         line = Opener.__call__.__code__.co_firstlineno
     assert str(caught.value) == (
-        "Here.open: it comes from Plain, which is no SessionAwareService, so nothing takes the place of its NEW_SESSION. "
-        f"Write 'class Plain(SessionAwareService)'. It stands in {__file__}, line {line}."
+        "Here.open: it comes from Plain, which is not a SessionAwareService, so nothing takes the place of its NEW_SESSION. "
+        f"Write 'class Plain(SessionAwareService)'. It is defined in {__file__}, line {line}."
     )
     assert issubclass(type("There", (Opening, plain), {}), plain)  # there the service's own comes first
     assert issubclass(type("Again", (plain, Opening), {"open": Opening.open}), plain)
@@ -211,7 +211,7 @@ def test_method_of_a_protocol_may_be_implemented_further_down(sqlite: SyncDataba
             return add(session, owner)
 
     assert Here().open("ann").owner == "ann"
-    assert "Declares is no SessionAwareService" in "".join(describe(Partial).findings)
+    assert "Declares is not a SessionAwareService" in "".join(describe(Partial).findings)
 
 
 def test_what_is_session_aware_by_itself_may_stand_in_any_base(sqlite: SyncDatabase) -> None:
@@ -357,7 +357,7 @@ def test_base_that_is_no_service_stays_as_it_is(sqlite: SyncDatabase) -> None:
     assert Here.open is Plain.open
     with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'session'"):
         Here().open("ann")  # type: ignore[call-arg]
-    assert "Plain is no SessionAwareService" in "".join(describe(Here).findings)
+    assert "Plain is not a SessionAwareService" in "".join(describe(Here).findings)
 
 
 class Marked:
@@ -432,7 +432,7 @@ def test_decorated_static_method_of_a_mixin_that_would_miss_its_class_is_refused
             """Has a database."""
 
     assert str(caught.value) == (
-        "Here.open: it is a static method of Static, which is no SessionAwareService, so a call cannot know that it came "
+        "Here.open: it is a static method of Static, which is not a SessionAwareService, so a call cannot know that it came "
         "through Here, whose session_factory would be ignored. Write 'class Static(SessionAwareService)'."
     )
 

@@ -203,7 +203,7 @@ def test_static_method_beneath_a_decorator_that_would_miss_its_class_is_refused(
     assert str(caught.value) == (
         "One.rate: it is a static method with another decorator above @auto_session_func, so a call cannot know that it "
         "came through One, whose session_factory would be ignored. Write @auto_session_func above that decorator, directly "
-        "beneath @staticmethod."
+        "below @staticmethod."
     )
     with pytest.raises(SessionParameterError, match="whose session_factory would be ignored"):
         type("Below", (type("Above", (Mixin, SessionAwareService), {}),), {}, session_factory=bank.makers["one"])
@@ -218,7 +218,7 @@ def test_static_method_beneath_a_decorator_that_would_miss_its_class_is_refused(
         type("Two", (Says,), {}, read_only=True)
     assert str(caught.value) == (
         "Two.rate: it is a static method with another decorator above @auto_session_func, so a call cannot know that it "
-        "came through Two, whose policy would be ignored. Write @auto_session_func above that decorator, directly beneath "
+        "came through Two, whose policy would be ignored. Write @auto_session_func above that decorator, directly below "
         "@staticmethod."
     )
     type("Four", (Says,), {}, isolation_level="SERIALIZABLE")

@@ -167,8 +167,8 @@ def test_method_that_came_later_is_a_finding() -> None:
     Late.late = late  # type: ignore[attr-defined]
     (finding,) = describe(Late).findings
     assert finding.endswith(
-        "Late.late: takes 'session' but is not wrapped: it came into the class after the class statement. Write it in the "
-        "class body, or decorate it with @auto_session_func."
+        "Late.late: takes 'session' but is not wrapped: it was added to the class after the class statement. Write it in "
+        "the class body, or decorate it with @auto_session_func."
     )
 
 

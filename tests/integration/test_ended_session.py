@@ -129,7 +129,7 @@ def test_callback_that_uses_the_session_of_its_unit_warns(database: SyncDatabase
     assert warned(caught) == [
         (
             "open_and_count: its session was used between its COMMIT and its end, in an after_commit callback or a listener."
-            " That is rolled back. Let a callback that needs the database call a method without 'session='.",
+            " That work is rolled back. Let a callback that needs the database call a method without 'session='.",
             "test_ended_session.py",
         )
     ]

@@ -195,7 +195,7 @@ class TcpConnection:
 
 
 def nested_line(function: Any, below: int) -> str:
-    return f"It stands in {FILE}, line {function.__code__.co_firstlineno + below}."
+    return f"It is defined in {FILE}, line {function.__code__.co_firstlineno + below}."
 
 
 def decorated_by_a_block() -> None:
@@ -210,7 +210,7 @@ def decorated_by_a_bare_block() -> None:
 
 
 def line(function: Any) -> str:
-    return f"It stands in {FILE}, line {function.__code__.co_firstlineno}."
+    return f"It is defined in {FILE}, line {function.__code__.co_firstlineno}."
 
 
 def awaited(start: Callable[[], Any]) -> None:
@@ -370,7 +370,7 @@ MESSAGES: list[tuple[Callable[[], object], type[BaseException], str]] = [
         SessionParameterError,
         "Wrong.rename: parameter 'session' must be keyword-only. A positional session collides with ordinary arguments. "
         "Write 'def rename(self, ..., *, session: Session = NEW_SESSION)'. "
-        f"It stands in {FILE}, line {service_with_positional_session.__code__.co_firstlineno + 2}.",
+        f"It is defined in {FILE}, line {service_with_positional_session.__code__.co_firstlineno + 2}.",
     ),
     (
         service_with_misspelled_factory,
@@ -441,19 +441,19 @@ MESSAGES: list[tuple[Callable[[], object], type[BaseException], str]] = [
     (
         function_of_another_library,
         SessionParameterError,
-        "fetch: parameter 'session' is annotated TcpConnection | None, which is no session of SQLAlchemy. Write 'def "
+        "fetch: parameter 'session' is annotated TcpConnection | None, which is not a session of SQLAlchemy. Write 'def "
         f"fetch(..., *, session: Session = NEW_SESSION)'. {nested_line(function_of_another_library, 1)}",
     ),
     (
         lambda: auto_session_func(cast("Any", UNBOUND)),
         SessionParameterError,
-        "auto_session_func: a sessionmaker stands where the function goes. Write '@auto_session_func(session_factory=...)' "
-        "above a function.",
+        "auto_session_func: a sessionmaker was passed in place of a function. Write "
+        "'@auto_session_func(session_factory=...)' above a function.",
     ),
     (
         lambda: auto_session_func(cast("Any", Session)),
         SessionParameterError,
-        "auto_session_func: the class Session stands where the function goes. Write "
+        "auto_session_func: the class Session was passed in place of a function. Write "
         "'@auto_session_func(session_factory=...)' above a function.",
     ),
     (
@@ -465,7 +465,7 @@ MESSAGES: list[tuple[Callable[[], object], type[BaseException], str]] = [
     (
         decorated_by_a_bare_block,
         SessionAwareError,
-        "auto_session_ctx: the function 'rename' stands where the session goes. Write '@auto_session_func' above it, or "
+        "auto_session_ctx: the function 'rename' was passed in place of a session. Write '@auto_session_func' above it, or "
         "'with auto_session_ctx(...) as session:' inside it.",
     ),
     (
@@ -509,7 +509,7 @@ MESSAGES: list[tuple[Callable[[], object], type[BaseException], str]] = [
     (
         lambda: auto_session_func(cast("Any", 3)),
         SessionParameterError,
-        "auto_session_func: 3 is not callable. Write '@auto_session_func' above a function, options by keyword.",
+        "auto_session_func: 3 is not callable. Write '@auto_session_func' above a function, and options by keyword.",
     ),
     (
         lambda: auto_session_func(Accounts),

@@ -134,7 +134,7 @@ def auto_session_ctx(
     if isinstance(session, FunctionType):
         name = session.__qualname__.rpartition("<locals>.")[2]
         msg = (
-            f"auto_session_ctx: the function {name!r} stands where the session goes. "
+            f"auto_session_ctx: the function {name!r} was passed in place of a session. "
             "Write '@auto_session_func' above it, or 'with auto_session_ctx(...) as session:' inside it."
         )
         raise SessionAwareError(msg)

@@ -153,8 +153,8 @@ def _warn_of_use_after_end(session: Session, name: str) -> None:
 def warn_of_use_after_commit(name: str) -> None:
     """Warn that a callback of ``after_commit``, or a listener, has used the session of its own unit."""
     msg = (
-        f"{name}: its session was used between its COMMIT and its end, in an after_commit callback or a listener. That is "
-        "rolled back. Let a callback that needs the database call a method without 'session='."
+        f"{name}: its session was used between its COMMIT and its end, in an after_commit callback or a listener. That "
+        "work is rolled back. Let a callback that needs the database call a method without 'session='."
     )
     warn(msg, EndedSessionWarning)
 

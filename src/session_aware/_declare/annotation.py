@@ -1,9 +1,9 @@
-"""Read what annotations name, and run nothing for it.
+"""Read what annotations name without evaluating them.
 
-Until Python 3.13 the ``def`` evaluates annotations, or they are texts. From 3.14 on they are code that runs when somebody
-asks, and that may import modules, in the middle of a circle of imports, and fail there. So nobody asks: the code is run
-among names that mean nothing, which leaves the text of each annotation, and of the text of ``session`` the names are
-looked up one by one.
+Until Python 3.13 the ``def`` statement evaluates annotations, or they are strings. From 3.14 on they are code that runs when
+they are read. It may import modules in the middle of a circular import, and fail there. So the code is run with names that
+have no meaning, which yields the text of each annotation, and the names in the text for ``session`` are looked up one by
+one.
 """
 
 from __future__ import annotations
@@ -51,36 +51,36 @@ def of_session(function: FunctionType) -> object:
     """Return the annotation of a function's ``session``, from 3.14 on its text; ``inspect.Parameter.empty`` without one."""
     if sys.version_info >= (3, 14):
         annotate = evaluator_of(function)
-        # With the __future__ import they are texts already. Whoever assigns __annotations__ has taken __annotate__ away.
+        # With the __future__ import they are strings already. An assignment to __annotations__ removes __annotate__.
         if annotate is not None and not function.__code__.co_flags & __future__.annotations.compiler_flag:
             try:
                 texts = annotationlib.call_annotate_function(_inert(annotate), annotationlib.Format.STRING)
-            except Exception:  # noqa: BLE001 - '"Model" | None' fails in every format, and with it all of the others
+            except Exception:  # noqa: BLE001 - '"Model" | None' fails in every format, and makes the others fail too
                 return inspect.Parameter.empty
             return texts.get("session", inspect.Parameter.empty)
     return function.__annotations__.get("session", inspect.Parameter.empty)
 
 
 def signature(function: Callable[..., object], *, is_own: bool = False) -> inspect.Signature | None:
-    """Return the signature of any callable, from 3.14 on with texts for annotations; None if it has none, or a broken one.
+    """Return the signature of any callable, from 3.14 on with annotations as text; None if it has none or a broken one.
 
     Args:
         function: The callable.
-        is_own: Whether that of what it wraps is of no interest.
+        is_own: Whether to ignore the signature of what it wraps.
     """
     for has_annotations in (True, False):
-        with contextlib.suppress(Exception):  # TypeError and ValueError, or whatever a __signature__ does
+        with contextlib.suppress(Exception):  # TypeError and ValueError, or whatever a __signature__ raises
             twin = _twin(function, is_own=is_own, has_annotations=has_annotations)
             return inspect.signature(twin, follow_wrapped=not is_own, **_AS_TEXT)
     return None
 
 
 def _twin(function: Any, *, is_own: bool = False, has_annotations: bool = True) -> Any:  # noqa: ANN401 - any callable
-    """Return something with the same parameters, and annotations of which nothing but the text can be read."""
+    """Return an object with the same parameters, and with annotations that can be read only as text."""
     twin = functools.partial(_twin, is_own=is_own, has_annotations=has_annotations)
     if "__signature__" in getattr(function, "__dict__", ()):
         return function
-    for kind in (functools.partial, functools.partialmethod):  # by isinstance, which asks wrapt's proxies as well
+    for kind in (functools.partial, functools.partialmethod):  # by isinstance, which sees through wrapt's proxies
         if isinstance(function, kind):
             return kind(twin(function.func), *function.args, **function.keywords)
     if isinstance(function, MethodType):
@@ -89,7 +89,7 @@ def _twin(function: Any, *, is_own: bool = False, has_annotations: bool = True) 
         return _twin_of_function(function, twin, has_annotations=has_annotations)
     if not is_own and (wrapped := getattr(function, "__wrapped__", None)) is not None:
         return twin(wrapped)
-    call = call_of(type(function))  # inspect takes an object with a __get__ of its own for a builtin
+    call = call_of(type(function))  # because inspect takes an object with a __get__ of its own for a builtin
     return MethodType(twin(call), function) if isinstance(call, FunctionType) else function
 
 
@@ -99,16 +99,16 @@ def _twin_of_function(function: FunctionType, twin: Callable[[Any], Any], *, has
     )
     made.__kwdefaults__ = function.__kwdefaults__
     if has_annotations and (annotate := evaluator_of(function)) is not None:
-        setattr(made, "__annotate__", _inert(annotate))  # noqa: B010 - which 3.13 does not know
+        setattr(made, "__annotate__", _inert(annotate))  # noqa: B010 - type checkers for 3.13 do not know it
     elif has_annotations:
         made.__annotations__ = function.__annotations__
-    for name in {"__wrapped__", "__partialmethod__"} & function.__dict__.keys():  # where inspect goes on
+    for name in {"__wrapped__", "__partialmethod__"} & function.__dict__.keys():  # which inspect follows
         made.__dict__[name] = twin(function.__dict__[name])
     return made
 
 
 def _inert(evaluator: Any) -> Any:  # noqa: ANN401 - any callable
-    """Return a twin of what Python made for annotations, bounds or aliases, in which no name means anything."""
+    """Return a twin of Python's evaluator of annotations, bounds or aliases, in which no name has a meaning."""
     if not isinstance(evaluator, FunctionType):
         return evaluator
     cells = tuple(CellType() for _ in evaluator.__code__.co_freevars)
@@ -116,21 +116,21 @@ def _inert(evaluator: Any) -> Any:  # noqa: ANN401 - any callable
 
 
 _MISSING: Final = object()
-"""In one look: another thread, or a finalizer, may delete a name between two."""
+"""A default for one look-up, because another thread or a finalizer may delete a name between two."""
 
 
 class _NothingSaid(Exception):  # noqa: N818 - not an error
-    """A part of an annotation names nothing that can be looked up, or not without an import."""
+    """A part of an annotation names nothing that can be looked up, or that could be only with an import."""
 
 
 class _Scope(NamedTuple):
-    """Where the names of an annotation stand."""
+    """Where the names of an annotation are looked up."""
 
     names: tuple[Mapping[str, Any], ...]
     may_import: bool
 
     def of(self, *functions: object) -> _Scope:
-        """Return the scope of functions of Python's and of the user's, the nearest first."""
+        """Return the scope of some functions, Python's evaluators and the user's own, the nearest first."""
         names: list[Mapping[str, Any]] = []
         for function in functions:
             if isinstance(function, FunctionType):
@@ -144,14 +144,14 @@ class _Scope(NamedTuple):
         return self._replace(names=(*names, vars(builtins)))
 
     def name(self, name: str) -> object:
-        """Look a name up, and import what it stands for if that may be."""
+        """Look up a name, and import what it stands for if that is allowed."""
         for names in self.names:
             if (value := names.get(name, _MISSING)) is not _MISSING:
                 return self._seen(value)
         raise _NothingSaid
 
     def attribute(self, owner: object, name: str) -> object:
-        """Look an attribute of a module or class up, as far as nothing runs that may import."""
+        """Look up an attribute of a module or class, without running code that may import unless that is allowed."""
         if self.may_import:
             return getattr(owner, name)
         classes = owner.__mro__ if isinstance(owner, type) else (owner,) if isinstance(owner, ModuleType) else ()
@@ -177,15 +177,15 @@ def _is_filled(cell: CellType) -> bool:
 
 
 def classes_named(annotation: object, function: FunctionType | None, *, may_import: bool) -> list[type] | None:
-    """Return the classes that an annotation names, without ``None``; None where a part of it says nothing.
+    """Return the classes that an annotation names, without ``None``; return None if a part of it says nothing.
 
-    That is what cannot be resolved (yet), ``Any``, ``object``, a protocol, or no annotation at all.
+    The parts that say nothing are names that cannot be resolved (yet), ``Any``, ``object``, protocols, and no annotation.
 
     Args:
-        annotation: As ``of_session`` or ``signature`` returns it.
+        annotation: The annotation as ``of_session`` or ``signature`` returns it.
         function: The function that has it.
-        may_import: Whether names may be looked up that import what they stand for: lazy ones of 3.15, and those that a
-            module makes when it is asked.
+        may_import: Whether to look up names that import what they stand for: lazy imports of 3.15, and attributes that a
+            module makes when they are read.
     """
     if annotation is inspect.Parameter.empty:
         return None
@@ -200,10 +200,10 @@ def classes_named(annotation: object, function: FunctionType | None, *, may_impo
 
 
 def names_none_of(unwanted: tuple[type, ...], function: FunctionType) -> bool:
-    """Say whether a look at its names tells that a function's annotations name none of these; False if that takes longer.
+    """Say whether the names alone show that a function's annotations name none of these; False if they do not show it.
 
-    From 3.14 on: most annotations name classes and nothing else, and to read their text takes a fifth of the time in which
-    a method is made session-aware.
+    This is a shortcut from 3.14 on: most annotations name only classes, and reading their text takes a fifth of the time in
+    which a method is made session-aware.
     """
     evaluator = evaluator_of(function)
     if not isinstance(evaluator, FunctionType):
@@ -211,7 +211,7 @@ def names_none_of(unwanted: tuple[type, ...], function: FunctionType) -> bool:
     code = evaluator.__code__
     of_parameters = {*function.__code__.co_varnames, "return"}
     if any(type(one) in {tuple, CodeType} or (type(one) is str and one not in of_parameters) for one in code.co_consts):
-        return False  # a text, or what has one
+        return False  # a string, or something that contains one
     scope = _Scope((), may_import=False).of(evaluator, function)
     try:
         named = [scope.name(name) for name in (*code.co_names, *code.co_freevars) if name != "__classdict__"]
@@ -221,7 +221,7 @@ def names_none_of(unwanted: tuple[type, ...], function: FunctionType) -> bool:
 
 
 def _parts(annotation: object, scope: _Scope) -> Iterator[object]:
-    """Yield what an annotation consists of: classes, and whatever else it may be."""
+    """Yield the parts of an annotation: classes, and other objects."""
     if annotation is None:
         return
     if isinstance(annotation, str):
@@ -235,7 +235,7 @@ def _parts(annotation: object, scope: _Scope) -> Iterator[object]:
 
 
 def _inner(annotation: object, scope: _Scope) -> tuple[tuple[object, ...], _Scope]:
-    """Take a union, ``Annotated``, an alias or a type variable apart; empty if there is nothing to take apart."""
+    """Take a union, ``Annotated``, an alias or a type variable apart; return no parts for anything else."""
     inner: tuple[object, ...] = ()
     match annotation:
         case ForwardRef():
@@ -248,7 +248,7 @@ def _inner(annotation: object, scope: _Scope) -> tuple[tuple[object, ...], _Scop
             inner = get_args(annotation)[:1]
         case _ if get_origin(annotation) in {Union, UnionType}:
             inner = tuple(None if part is NoneType else part for part in get_args(annotation))
-        case _ if type(get_origin(annotation) or annotation).__name__ == "TypeAliasType":  # also of typing_extensions
+        case _ if type(get_origin(annotation) or annotation).__name__ == "TypeAliasType":  # that of typing_extensions too
             alias: Any = get_origin(annotation) or annotation
             if get_args(annotation):
                 inner = (alias.__value__[get_args(annotation)],)
@@ -270,7 +270,7 @@ def _of_type_variable(variable: TypeVar, scope: _Scope) -> tuple[tuple[object, .
 
 
 def _evaluated(owner: object, value: str, evaluator: str, scope: _Scope) -> tuple[tuple[object], _Scope]:
-    """Return what a type variable or alias stands for: a text and its scope, where looking at it would run it."""
+    """Return what a type variable or alias stands for, as a text and its scope if reading it would run code."""
     if sys.version_info >= (3, 14) and isinstance(evaluate := getattr(owner, evaluator, None), FunctionType):
         text = annotationlib.call_evaluate_function(_inert(evaluate), annotationlib.Format.STRING)
         return (text,), scope.of(evaluate)
@@ -328,5 +328,5 @@ def _says_nothing(cls: type) -> bool:
 
 
 def is_protocol(cls: type) -> bool:
-    """Say whether this is a protocol, and not a class that derives from one."""
+    """Say whether this is a protocol itself, not a class that derives from one."""
     return bool(vars(cls).get("_is_protocol"))

@@ -1,4 +1,4 @@
-"""``configure``: what the process says."""
+"""``configure``: the settings of the process."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ __all__ = ["configure"]
 
 
 def configure(**options: Unpack[ConfigureOptions]) -> None:
-    """Set what holds for the whole process where no decorator, object or class says otherwise.
+    """Set the defaults of the whole process, which apply unless a decorator, object or class says otherwise.
 
-    Meant to be called once at start, such as in a web framework's lifespan. What is not named stays as it was; an explicit
-    ``None`` takes a setting back. Calls that have begun keep what they began with. Safe to call from any thread.
+    It is meant to be called once at start, for example in a web framework's lifespan. Options that are not named keep their
+    value; an explicit ``None`` removes a setting. Calls that have begun keep the settings that they began with. It is safe
+    to call from any thread.
 
     Args:
         **options: The factories and the policy, as in the class statement of a ``SessionAwareService``; and ``observer``,
-            which is called with a ``UnitRecord`` after each owned call, in the thread or task that made it. It must be
-            quick. What it raises is logged and goes no further.
+            which is called with a ``UnitRecord`` after each owned call, in the thread or task that made it. The observer
+            must be quick. Its exceptions are logged and not raised.
 
     Raises:
-        SessionFactoryError: What was given is no session factory of the keyword's kind. Nothing was changed.
+        SessionFactoryError: A factory is not a session factory of its keyword's kind. Nothing was changed.
         TypeError: There is no such option, or one has a value of the wrong type. Nothing was changed.
 
     Example:

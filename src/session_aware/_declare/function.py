@@ -1,4 +1,4 @@
-"""``auto_session_func``: the decorator for functions, and for the policy of one method."""
+"""``auto_session_func``: the decorator for functions, and for the policy of a single method."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SessionDecorator(Protocol):
 
 
 class AsyncSessionDecorator(Protocol):
-    """The same where only an async factory is named: a plain ``def`` is refused."""
+    """The same if only an async factory is named: a plain ``def`` is refused."""
 
     def __call__(self, func: Callable[P, A], /) -> Callable[P, A]: ...
 
@@ -74,26 +74,28 @@ def auto_session_func(
     /,
     **options: Unpack[Options],
 ) -> Callable[..., Any]:
-    """Give a callable with a keyword-only ``session`` one for each call that omits it.
+    """Give a callable with a keyword-only ``session`` a session for each call that omits it.
 
-    Bare, ``@auto_session_func``, or with options. A caller that passes ``session=`` owns the transaction: the body runs in
-    it and nothing is begun, committed, rolled back or closed. A caller that omits it gets a unit of its own: opened from
-    the factory, begun, committed on return, rolled back on any exception, which is re-raised unchanged, and closed.
+    It is used bare, ``@auto_session_func``, or with options. A caller that passes ``session=`` owns the transaction: the
+    body runs in it and nothing is begun, committed, rolled back or closed. A caller that omits it gets a unit of its own: a
+    session is opened from the factory, begun, committed on return, rolled back on any exception, which is re-raised
+    unchanged, and closed.
 
-    Takes plain functions, coroutine functions, generators, async generators, functions under ``@contextmanager`` or
-    ``@asynccontextmanager``, and callable objects; above or beneath ``@staticmethod`` and ``@classmethod``. On a method
-    of a ``SessionAwareService`` it sets that method's policy, and the class's factories serve. Applied twice, the outer
-    one's options come first. Every call has its own session, so a function may be called from any thread or task.
+    It takes plain functions, coroutine functions, generators, async generators, functions under ``@contextmanager`` or
+    ``@asynccontextmanager``, and callable objects; it may be above or below ``@staticmethod`` and ``@classmethod``. On a
+    method of a ``SessionAwareService`` it sets the policy of that method, which uses the factories of the class. If it is
+    applied twice, the outer options take precedence. Every call has its own session, so a function may be called from any
+    thread or task.
 
     Args:
         func: The callable, when used bare.
-        **options: The factories and the policy, as in the class statement of a ``SessionAwareService``. What is left out:
-            what the class or ``configure`` says. ``retry`` is not for generators and context managers.
+        **options: The factories and the policy, as in the class statement of a ``SessionAwareService``. For options that are
+            left out, the class or ``configure`` decides. ``retry`` is not for generators and context managers.
 
     Raises:
         SessionParameterError: There is no keyword-only ``session``, or it is annotated with a session of the other kind.
-        SessionFactoryError: What was given is no session factory of the keyword's kind.
-        PolicyConflictError: ``retry`` on a generator or context manager.
+        SessionFactoryError: A factory is not a session factory of its keyword's kind.
+        PolicyConflictError: ``retry`` is set on a generator or context manager.
         TypeError: There is no such option, or one has a value of the wrong type.
 
     Example:
@@ -115,8 +117,8 @@ def _decorate(func: Callable[..., Any], settings: Settings) -> Callable[..., Any
     given = cast("object", func)
     if (factory := makes_sessions(given)) is not None:
         msg = (
-            f"auto_session_func: {factory} stands where the function goes. Write '@auto_session_func(session_factory=...)' "
-            "above a function."
+            f"auto_session_func: {factory} was passed in place of a function. Write "
+            "'@auto_session_func(session_factory=...)' above a function."
         )
         raise SessionParameterError(msg)
     if (inner := wrapper.dispatcher_of(given)) is not None:
@@ -125,7 +127,8 @@ def _decorate(func: Callable[..., Any], settings: Settings) -> Callable[..., Any
         return wrapper.wrap(function, inner.declaration, both, binding=wrapper.binding_of(function, inner.binding))
     if not (callable(given) or isinstance(given, classmethod)):
         msg = (
-            f"auto_session_func: {func!r} is not callable. Write '@auto_session_func' above a function, options by keyword."
+            f"auto_session_func: {func!r} is not callable. Write '@auto_session_func' above a function, and options by "
+            "keyword."
         )
         raise SessionParameterError(msg)
     if isinstance(func, type):

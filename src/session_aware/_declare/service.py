@@ -35,7 +35,7 @@ __all__ = ["CONSTRUCTION", "OWN_POLICY", "SessionAwareService"]
 
 OWN_POLICY: Final = "__own_session_policy__"
 
-# Whoever makes an object passes what the object keeps: a session there would outlive its call.
+# The arguments of these are often kept on the object, where a session would outlive its call.
 CONSTRUCTION: Final = frozenset(
     {
         "__attrs_init__",
@@ -58,34 +58,34 @@ class SessionAwareService:
 
     Every callable of the class body with such a parameter is wrapped when the class statement ends: instance, class and
     static methods, ``async def``, generators and async generators, ``@contextmanager`` and ``@asynccontextmanager``
-    methods, callable objects, ``partialmethod``, ``singledispatchmethod``, decorated, abstract and private methods. Not
-    ``__init__``, ``__new__`` and other construction hooks, nested classes, a required positional ``session``, or one that
-    is annotated with classes of other libraries only.
+    methods, callable objects, ``partialmethod``, ``singledispatchmethod``, decorated, abstract and private methods. These
+    are not wrapped: ``__init__``, ``__new__`` and other construction hooks, nested classes, a method with a required
+    positional ``session``, and one whose ``session`` is annotated only with classes of other libraries.
 
     A call that passes ``session=`` joins: the body runs in that session and nothing is begun, committed, rolled back or
     closed. A call that omits it (or passes ``None`` or ``NEW_SESSION``) owns: a new session is opened from the factory,
     begun, committed on return, rolled back on any exception, which is re-raised unchanged, and always closed. Nothing is
     kept on the object, the class or the thread, so one object may serve every thread and task.
 
-    The factories are class keywords, class attributes or instance attributes, looked up at each call on the object, or on
-    the class through which a class or static method was reached; then those of ``configure``.
+    The factories are class keywords, class attributes or instance attributes. They are looked up at each call on the object,
+    or on the class through which a class or static method was reached; then those of ``configure`` are used.
 
     Args:
-        session_factory: Makes a new ``Session`` without arguments, such as a ``sessionmaker``.
-        async_session_factory: Makes a new ``AsyncSession``, for ``async def`` and its like.
-        read_session_factory: Takes the place of ``session_factory`` for read-only units.
-        async_read_session_factory: Takes the place of ``async_session_factory`` for read-only units.
-        propagation: Policy of every method, see ``Propagation``; a method's own comes first. None: what a base says.
+        session_factory: A callable without arguments that makes a new ``Session``, such as a ``sessionmaker``.
+        async_session_factory: The same for an ``AsyncSession``, for ``async def`` and other asynchronous callables.
+        read_session_factory: Replaces ``session_factory`` for read-only units.
+        async_read_session_factory: Replaces ``async_session_factory`` for read-only units.
+        propagation: The policy of every method, see ``Propagation``; a method's own value wins. None takes that of a base.
         read_only: Likewise, see ``SessionPolicy``.
         isolation_level: Likewise, see ``SessionPolicy``.
-        retry: Likewise, see ``Retry``; it concerns functions and coroutine functions.
+        retry: Likewise, see ``Retry``; it applies to functions and coroutine functions.
         resolve_commit: Likewise, see ``SessionPolicy``.
-        **kwargs: For the ``__init_subclass__`` of other bases.
+        **kwargs: Passed to the ``__init_subclass__`` of other bases.
 
     Raises:
-        SessionParameterError: A method takes ``session`` positionally, or one annotated with the other kind of session; or a
-            static method has another decorator above ``@auto_session_func``, so that it cannot know its class.
-        SessionFactoryError: What was given is no session factory of the keyword's kind.
+        SessionParameterError: A method takes ``session`` positionally, or its annotation names the other kind of session; or
+            a static method has another decorator above ``@auto_session_func``, so that it cannot know its class.
+        SessionFactoryError: A factory is not a session factory of its keyword's kind.
 
     Example:
         class Accounts(SessionAwareService, session_factory=Sessions):
@@ -100,10 +100,10 @@ class SessionAwareService:
             Accounts().open("bob", session=s)
     """
 
-    # Not from "session_aware", as the other public names are: inspect.getsource looks for a class in its module's file.
+    # Unlike other public names its __module__ stays: inspect.getsource looks for a class in the file of its module.
     __slots__ = ()
 
-    if TYPE_CHECKING:  # attrs, msgspec, pydantic and typing.get_type_hints take what they see for fields
+    if TYPE_CHECKING:  # otherwise attrs, msgspec, pydantic and get_type_hints would take these for fields
         session_factory: SessionFactory[Session] | None
         async_session_factory: AsyncSessionFactory[AsyncSession] | None
         read_session_factory: SessionFactory[Session] | None
@@ -157,16 +157,16 @@ class SessionAwareService:
 
 
 def _pass_on(init_subclass: Callable[..., None], keywords: dict[str, object], cls: type) -> None:
-    """Hand the keywords of a class statement that are not ours to the other bases.
+    """Pass the keywords of a class statement that are not the library's to the other bases.
 
     Raises:
-        TypeError: None of them takes one.
+        TypeError: No base takes one of the keywords.
     """
     try:
         init_subclass(**keywords)
     except TypeError as error:
-        said = str(error).partition("__init_subclass__() ")[2]  # of one, and not of what it calls
-        is_of_object = said == "takes no keyword arguments"  # which does not tell which one it was given
+        said = str(error).partition("__init_subclass__() ")[2]  # not an error of what __init_subclass__ calls
+        is_of_object = said == "takes no keyword arguments"  # whose message does not name the keyword
         unknown = [name for name in keywords if is_of_object or f"unexpected keyword argument '{name}'" in said]
         if not unknown:
             raise
@@ -179,7 +179,7 @@ def _pass_on(init_subclass: Callable[..., None], keywords: dict[str, object], cl
 
 
 def _set_factories(cls: type, keywords: dict[str, object]) -> None:
-    """Take the factories of the class statement and check those that the class body names."""
+    """Set the factories of the class statement, and check those and the ones of the class body."""
     for keyword, given in keywords.items():
         factory = vars(cls).get(keyword) if given is None else given
         if isinstance(factory, staticmethod):
@@ -193,23 +193,23 @@ def _set_factories(cls: type, keywords: dict[str, object]) -> None:
 
 
 def _set_policy(cls: type[SessionAwareService], said: SessionPolicy) -> None:
-    """Keep what this class says, and merge it with what its bases say, nearest first along the MRO."""
+    """Keep the policy of this class, and merge it with those of its bases, nearest first along the MRO."""
     own = merge(said, vars(cls).get(OWN_POLICY, NO_POLICY))  # dataclass(slots=True) builds a class twice, without keywords
     setattr(cls, OWN_POLICY, own)
     cls.__session_policy__ = merge(*(vars(base).get(OWN_POLICY, NO_POLICY) for base in cls.__mro__))
 
 
 def _session_aware(cls: type[SessionAwareService], name: str, value: object) -> object:
-    """Return what stands in the class for ``value``: itself, unless it is a callable with a keyword-only ``session``."""
+    """Return the replacement for ``value`` in the class: itself, unless it is a callable with a keyword-only ``session``."""
     if name in CONSTRUCTION or signature.is_inscrutable(value) or isinstance(value, type):
         return value
-    if isinstance(value, BoundFunction):  # 'g = Base.f' in a class body: a function for the wrapped one, so for us
+    if isinstance(value, BoundFunction):  # 'g = Base.f' in a class body, where Base.f counts as a function
         is_function = value._self_instance is None and not value.is_of_class  # noqa: SLF001 - wrapt's way for subclasses
         return value._self_parent if is_function else value  # noqa: SLF001 - likewise
     if (dispatcher := wrapper.dispatcher_of(value)) is not None:
         if dispatcher.binding is not Binding.FUNCTION:  # wrapped before: dataclass(slots=True) builds a class twice
             return value
-        function = wrapper.unwrapped(value)  # by @auto_session_func, which could not know that it stands in a class
+        function = wrapper.unwrapped(value)  # by @auto_session_func, which could not know that it is in a class
         if not _is_bound(function):
             function = staticmethod(function)
         return wrapper.wrap(
@@ -235,7 +235,7 @@ def _wrapped(cls: type[SessionAwareService], name: str, value: object, function:
     if parameter is None or not signature.is_of_sqlalchemy(function, parameter):
         return value
     if not parameter.is_keyword_only:
-        if parameter.is_required:  # Python itself sees to it that it is passed
+        if parameter.is_required:  # Python itself makes sure that it is passed
             return value
         raise SessionParameterError(signature.complaint(function, f"{cls.__qualname__}.{name}"))
     declaration = signature.read(function, name=f"{cls.__qualname__}.{name}")
@@ -248,7 +248,7 @@ def _wrapped(cls: type[SessionAwareService], name: str, value: object, function:
 
 
 def _refuse_placeholder(cls: type, name: str, value: object) -> None:
-    """Refuse ``NEW_SESSION`` where no session ever takes its place.
+    """Refuse ``NEW_SESSION`` where no session ever replaces it.
 
     Raises:
         SessionParameterError: It is the default of a parameter of another name, or of a property or constructor.
@@ -277,7 +277,7 @@ def _refuse_placeholder(cls: type, name: str, value: object) -> None:
 
 
 def _look_at_plain_bases(cls: type[SessionAwareService], reached: Mapping[str, tuple[type, object]]) -> None:
-    """Take @auto_session_func over from bases that are no services, and refuse what nothing reaches there.
+    """Take over methods under @auto_session_func from bases that are not services, and refuse unwrapped ones there.
 
     Raises:
         SessionParameterError: A method with ``session=NEW_SESSION`` would run with the placeholder.
@@ -295,7 +295,7 @@ def _look_at_plain_bases(cls: type[SessionAwareService], reached: Mapping[str, t
         is_implemented_elsewhere = getattr(value, "__isabstractmethod__", False) or annotation.is_protocol(definer)
         if not is_implemented_elsewhere and _has_placeholder(function):
             msg = (
-                f"{cls.__qualname__.rpartition('<locals>.')[2]}.{name}: it comes from {definer.__name__}, which is no "
+                f"{cls.__qualname__.rpartition('<locals>.')[2]}.{name}: it comes from {definer.__name__}, which is not a "
                 "SessionAwareService, so nothing takes the place of its NEW_SESSION. Write "
                 f"'class {definer.__name__}(SessionAwareService)'.{signature.where(function)}"
             )
@@ -310,19 +310,19 @@ def _has_placeholder(function: Callable[..., object]) -> bool:
 
 
 def _take_decorated(cls: type[SessionAwareService], value: object, inner: wrapper.Dispatcher) -> None:
-    """Let a method be found that calls @auto_session_func through another decorator: by the object that it is passed."""
+    """Record a method under @auto_session_func and another decorator, so that a call finds its class by the object."""
     if inner.binding is Binding.FUNCTION and not isinstance(value, staticmethod):
         cls.__session_decorated__ |= {inner}
 
 
 def _check_decorated_statics(cls: type[SessionAwareService], reached: Mapping[str, tuple[type, object]]) -> None:
-    """Refuse a static method that reaches @auto_session_func without its class: beneath a decorator, or of a plain base.
+    """Refuse a static method that cannot know its class: with another decorator, or of a base that is not a service.
 
-    It does well with a factory of its own or of ``configure``, where the class says no more than it does itself; so does a
-    free function. What is set on the class later is not seen.
+    Such a method works with a factory of its own or of ``configure`` if the class says nothing else, as a free function
+    does. What is set on the class later is not noticed.
 
     Raises:
-        SessionParameterError: What the class says would be ignored.
+        SessionParameterError: The policy or a factory of the class would be ignored.
     """
     for name, (definer, value) in reached.items():
         if not issubclass(type(value), staticmethod):  # isinstance may run code of the value's
@@ -343,10 +343,10 @@ def _check_decorated_statics(cls: type[SessionAwareService], reached: Mapping[st
             service = cls.__qualname__.rpartition("<locals>.")[2]
             what, write = (
                 "with another decorator above @auto_session_func",
-                ("@auto_session_func above that decorator, directly beneath @staticmethod"),
+                ("@auto_session_func above that decorator, directly below @staticmethod"),
             )
             if wrapper.dispatcher_of(value) is not None:
-                what = f"of {definer.__name__}, which is no SessionAwareService"
+                what = f"of {definer.__name__}, which is not a SessionAwareService"
                 write = f"'class {definer.__name__}(SessionAwareService)'"
             msg = (
                 f"{service}.{name}: it is a static method {what}, so a call cannot know that it came through {service}, "
@@ -356,7 +356,7 @@ def _check_decorated_statics(cls: type[SessionAwareService], reached: Mapping[st
 
 
 def _effective(policy: SessionPolicy, kind: Kind) -> SessionPolicy:
-    """Leave out of a policy what it says in vain for this kind of callable, and the defaults."""
+    """Remove from a policy the defaults, and the values that have no effect on this kind of callable."""
     return dataclasses.replace(
         policy,
         propagation=None if policy.propagation is Propagation.REQUIRED else policy.propagation,
@@ -367,5 +367,5 @@ def _effective(policy: SessionPolicy, kind: Kind) -> SessionPolicy:
 
 
 def _is_bound(value: object) -> bool:
-    """Say whether Python binds it to an object; a partial only from 3.14 on, of which 3.13 warns."""
+    """Say whether Python binds it to an object. It binds a partial only from 3.14 on, and warns of that in 3.13."""
     return hasattr(value, "__get__") and not (isinstance(value, functools.partial) and sys.version_info < (3, 14))

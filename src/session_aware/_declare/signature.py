@@ -1,4 +1,4 @@
-"""Read from a callable, once and at decoration, what its calls need: the kind, the parameters, where it stands."""
+"""Read from a callable, once and at decoration, what its calls need: its kind, its parameters, its file and line."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _FLAGS: Final = sum(_KINDS)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parameter:
-    """How a callable declares ``session``: a default that is not written is ``inspect.Parameter.empty``."""
+    """How a callable declares ``session``. Without a default, ``default`` is ``inspect.Parameter.empty``."""
 
     is_keyword_only: bool
     default: object
@@ -58,11 +58,11 @@ class Parameter:
 
 
 def read(function: Callable[..., object], *, name: str | None = None) -> Declaration | None:
-    """Return what is declared, or None if ``function`` has no keyword-only ``session`` or cannot be given one.
+    """Return the declaration, or None if ``function`` has no keyword-only ``session`` or cannot be given one.
 
     Args:
         function: Any callable: function, decorated function, callable object; not a static- or classmethod object.
-        name: The name under which a class holds it, for objects that have none.
+        name: Its name in a class, for objects that have none.
 
     Raises:
         SessionParameterError: The annotation names a session of the other kind (``async def`` with ``Session``).
@@ -80,12 +80,12 @@ def read(function: Callable[..., object], *, name: str | None = None) -> Declara
 
 
 def _is_function(function: object) -> TypeGuard[FunctionType]:
-    """Say whether the code tells everything, in a fiftieth of the time that ``inspect.signature`` takes."""
+    """Say whether the code object tells everything, which takes a fiftieth of the time of ``inspect.signature``."""
     return type(function) is FunctionType and "__signature__" not in function.__dict__
 
 
 def _declaring(function: object) -> FunctionType | None:
-    """Return the function whose parameters a callable has: itself, or what it wraps; None if that is no function."""
+    """Return the function that declares a callable's parameters: itself, or what it wraps; None if it is not a function."""
     for _ in range(DEEPEST):
         if not _is_function(function):
             return None
@@ -143,7 +143,7 @@ def _of_session(function: Callable[..., object]) -> object:
 
 
 def _is_commit(function: Callable[..., object]) -> bool | None:
-    """Return the default of ``is_commit``, or None if that is not declared by keyword only."""
+    """Return the default of ``is_commit``, or None if there is no such keyword-only parameter."""
     if (declaring := _declaring(function)) is not None:
         code = declaring.__code__
         declares = "is_commit" in code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
@@ -153,7 +153,7 @@ def _is_commit(function: Callable[..., object]) -> bool | None:
 
 
 def is_of_sqlalchemy(function: Callable[..., object], parameter: Parameter) -> bool:
-    """Tell ``session`` from one of another library: its annotation names classes, and none of them is SQLAlchemy's."""
+    """Return False for another library's ``session``: its annotation names classes, and none of them is SQLAlchemy's."""
     if parameter.default is NEW:
         return True
     named = _classes_named(function, may_import=True)
@@ -161,7 +161,7 @@ def is_of_sqlalchemy(function: Callable[..., object], parameter: Parameter) -> b
 
 
 def placeholders(function: object) -> Iterator[str]:
-    """Yield the parameters of a function, and of what it wraps, that have ``NEW_SESSION`` for their default."""
+    """Yield the parameters of a function, and of what it wraps, whose default is ``NEW_SESSION``."""
     if not isinstance(function, FunctionType):
         return
     for layer in layers(function):
@@ -184,7 +184,7 @@ def complaint(function: Callable[..., object], name: str | None = None) -> str:
     if not is_of_sqlalchemy(function, parameter):
         annotated = _of_session(function)
         spelled = annotated.__name__ if isinstance(annotated, type) else str(annotated)
-        return f"{name}: parameter 'session' is annotated {spelled}, which is no session of SQLAlchemy. {write}"
+        return f"{name}: parameter 'session' is annotated {spelled}, which is not a session of SQLAlchemy. {write}"
     if not parameter.is_keyword_only:
         why = "A positional session collides with ordinary arguments."
         return f"{name}: parameter 'session' must be keyword-only. {why} {write}"
@@ -203,31 +203,31 @@ def complaint_of_other(function: object, parameter: str, name: str) -> str:
 
 
 def where(function: object, *, is_outermost: bool = False) -> str:
-    """Say in which file and line a callable stands, as the last sentence of a message; empty if it has no source.
+    """Say in which file and line a callable is defined, as the last sentence of a message; empty if it has no source.
 
     Args:
         function: Any callable.
-        is_outermost: Whether its decorator is meant, and not what that wraps.
+        is_outermost: Whether to name its decorator and not what that wraps.
     """
     found = [layer.__code__ for layer in layers(function) if isinstance(layer, FunctionType)]
     code = None if not found else found[0] if is_outermost else found[-1]
-    return "" if code is None else f" It stands in {code.co_filename}, line {code.co_firstlineno}."
+    return "" if code is None else f" It is defined in {code.co_filename}, line {code.co_firstlineno}."
 
 
 def _takes_session(function: Callable[..., object]) -> bool:
-    """Tell a decorator that passes ``session`` on from one that injects its own and takes none."""
+    """Say whether a decorator passes ``session`` on; False for one that takes none because it injects its own."""
     if _is_function(function):
         code = function.__code__
         taken = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         return "session" in taken or bool(code.co_flags & inspect.CO_VARKEYWORDS)
     own = annotation.signature(function, is_own=True)
     if own is None:
-        return True  # lru_cache objects and their like: no own signature, they pass on what they get
+        return True  # such as lru_cache objects, which have no signature of their own and pass on what they get
     return "session" in own.parameters or any(p.kind is p.VAR_KEYWORD for p in own.parameters.values())
 
 
 def beneath(value: object) -> object:
-    """Return the callable in a descriptor of a class body; of a dispatching method the one that it falls back on."""
+    """Return the callable inside a descriptor of a class body; for ``singledispatchmethod`` the default one."""
     while isinstance(value, staticmethod | classmethod | functools.partialmethod | functools.singledispatchmethod):
         value = value.__func__ if isinstance(value, staticmethod | classmethod) else value.func
     return value
@@ -237,9 +237,9 @@ _PROXIES: Final = (wrapt.FunctionWrapper, wrapt.BoundFunctionWrapper, type)
 
 
 def is_inscrutable(value: object) -> bool:
-    """Say whether to look at an object is to run code of its author, as with proxies, clients and mocks.
+    """Say whether reading attributes of an object would run its author's code, as with proxies, clients and mocks.
 
-    They answer to every name, or fail at every one. Their class may still have a ``__call__`` with a session.
+    They may have every attribute, or fail for each one. An object whose class has a ``__call__`` with a session is read.
     """
     cls = type(value)
     if cls in {ProxyType, CallableProxyType}:
@@ -251,7 +251,7 @@ def is_inscrutable(value: object) -> bool:
 
 
 def _kind(function: object) -> Kind:
-    """Take the outermost layer that is not a plain function: a plain wrapper is taken for what it wraps."""
+    """Return the kind of the outermost layer that is not a plain function: a plain wrapper has the kind of what it wraps."""
     if type(function) is FunctionType and not function.__dict__:
         return _KINDS.get(function.__code__.co_flags & _FLAGS, Kind.PLAIN)
     for layer in layers(function):
@@ -269,7 +269,7 @@ def _kind(function: object) -> Kind:
 
 
 def _check_kind(function: Callable[..., object], kind: Kind, name: str) -> None:
-    """Refuse a session of the other kind. What is not clear passes: the factory's result is checked at the call."""
+    """Refuse a session of the other kind. Unclear annotations pass, because the session is checked at the call."""
     others = session_classes(is_async=not kind.is_async)
     if (declaring := _declaring(function)) is not None and annotation.names_none_of(others, declaring):
         return

@@ -1,4 +1,4 @@
-"""``describe``: what is session-aware in a class or module, what each call would do, and what looks wrong."""
+"""``describe``: the session-aware callables of a class or module, what each call would do, and what looks wrong."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class CallableDescription:
     """One session-aware callable.
 
     Attributes:
-        name: ``Accounts.rename``, by the class that was described.
-        kind: ``def``, ``async def``, ``generator``, ``async generator``, ``context manager``, ``async context manager``;
-            with ``class`` or ``static`` before it.
-        policy: Every value that somebody said, each with who said it: ``{"read_only": (True, "method")}``.
-        factory: What opens its session, or None if nothing that is known now does.
-        defined_in: The class or module in whose body it stands, with the module's name.
-        signature: Its own, with ``session``.
+        name: Its name in the class that was described, ``Accounts.rename``.
+        kind: ``def``, ``async def``, ``generator``, ``async generator``, ``context manager`` or ``async context manager``;
+            with ``class`` or ``static`` before it for such methods.
+        policy: Every value that is set, with the place that sets it: ``{"read_only": (True, "method")}``.
+        factory: The factory that opens its session, or None if none is known now.
+        defined_in: The full name of the class or module whose body defines it.
+        signature: Its own signature, with ``session``.
     """
 
     name: str
@@ -61,8 +61,8 @@ class Description:
 
     Attributes:
         target: The qualified name of the class or module.
-        callables: One for each session-aware callable, by name.
-        findings: What looks wrong, a sentence each; empty if nothing does.
+        callables: One entry for each session-aware callable, sorted by name.
+        findings: What looks wrong, as texts; empty if nothing does.
     """
 
     target: str
@@ -112,9 +112,9 @@ def _row(cells: tuple[str, ...], widths: list[int]) -> list[str]:
 def describe(service_or_module: type | ModuleType) -> Description:
     """Describe every session-aware callable of a service class, or of a module's services and functions.
 
-    Nothing is called or opened. What objects set themselves cannot be seen here: an instance attribute or property counts as
-    a factory of the object. A missing factory is a finding only after ``configure`` has named one: before, it may be still
-    to come.
+    Nothing is called or opened. What objects set on themselves cannot be seen here; an attribute that gives each object its
+    factory, such as a property, counts as one. A missing factory is a finding only after ``configure`` has named any
+    factory, since until then that call may still come.
 
     Args:
         service_or_module: A subclass of ``SessionAwareService``, or an imported module.
@@ -148,7 +148,7 @@ def describe(service_or_module: type | ModuleType) -> Description:
         raise TypeError(msg)
     found = [*functions, *(one for cls in classes for one in _callables(cls))]
     findings = [finding for cls in classes for finding in _unwrapped(cls)]
-    if configuration.settings.factories:  # otherwise configure() may be still to come
+    if configuration.settings.factories:  # otherwise configure() may still be called
         findings += _without_factory(found, target if isinstance(service_or_module, ModuleType) else classes[0].__module__)
     return Description(target=target, callables=tuple(sorted(found, key=lambda one: one.name)), findings=tuple(findings))
 
@@ -161,7 +161,7 @@ def _full_name(cls: type) -> str:
 
 
 def _without_factory(found: list[CallableDescription], module: str) -> Iterator[str]:
-    """Find what can only be called with a session, one finding for each owner and keyword."""
+    """Yield a finding for each owner and keyword whose callables can only be called with a session."""
     missing: dict[tuple[str, str], list[str]] = {}
     for one in found:
         if one.factory is None:
@@ -177,7 +177,7 @@ def _without_factory(found: list[CallableDescription], module: str) -> Iterator[
 
 
 def _attributes(cls: type) -> Iterator[tuple[str, type, object]]:
-    """Yield each attribute with the class that defines it, the nearest first and only that."""
+    """Yield each attribute once, with the nearest class that defines it."""
     seen: set[str] = set()
     for definer in cls.__mro__:
         for name, value in vars(definer).copy().items():
@@ -194,7 +194,7 @@ def _callables(cls: type) -> Iterator[CallableDescription]:
 
 
 def _unwrapped(cls: type) -> Iterator[str]:
-    """Find what was put into the class after its class statement."""
+    """Yield a finding for each callable with a ``session`` that is not wrapped."""
     for name, definer, value in _attributes(cls):
         if signature.is_inscrutable(value):
             continue
@@ -208,11 +208,11 @@ def _unwrapped(cls: type) -> Iterator[str]:
             continue
         if getattr(value, "__isabstractmethod__", False):
             continue
-        why = "it came into the class after the class statement. Write it in the class body, or decorate it with"
+        why = "it was added to the class after the class statement. Write it in the class body, or decorate it with"
         if not parameter.is_keyword_only:
             why = "its 'session' is positional. Write '*, session: Session = NEW_SESSION', unless every caller passes one"
         elif not issubclass(definer, SessionAwareService):
-            why = f"{_full_name(definer)} is no SessionAwareService. Derive it from that, or decorate the method with"
+            why = f"{_full_name(definer)} is not a SessionAwareService. Derive it from that, or decorate the method with"
         write = " @auto_session_func" if parameter.is_keyword_only else ""
         yield f"{_full_name(cls)}.{name}: takes 'session' but is not wrapped: {why}{write}."
 
@@ -230,7 +230,7 @@ def _callable(dispatcher: Dispatcher, cls: type | None, name: str, definer: str,
 
 
 def _policy(dispatcher: Dispatcher, cls: type | None) -> dict[str, tuple[object, str]]:
-    """Merge as a call does, and keep who said what."""
+    """Merge the policies as a call does, and keep the place that sets each value."""
     said: list[tuple[str, SessionPolicy]] = [("method" if cls else "function", dispatcher.settings.policy)]
     said += [(f"class {base.__qualname__}", vars(base).get(OWN_POLICY, NO_POLICY)) for base in (cls.__mro__ if cls else ())]
     said.append(("configure", configuration.settings.policy))

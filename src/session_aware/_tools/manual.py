@@ -20,7 +20,7 @@ _NO_SUCH_PAGE: Final = 2
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.description = "List the pages of the manual, or show one of them. A terminal gets it through its pager."
+    parser.description = "List the pages of the manual, or show one of them, in a terminal through its pager."
     parser.add_argument("page", nargs="?", help="the name of a page, such as 'transaction' (default: list them)")
 
 

@@ -27,15 +27,15 @@ _USAGE: Final = 2
 def add_arguments(parser: ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.description = (
-        "Import a module and list its session-aware callables: kind, policy with who said each value, factory, signature "
-        "and defining class. Exit code 1 if something looks wrong, 2 if it cannot be imported."
+        "Import a module and list its session-aware callables: kind, policy with the place that sets each value, factory, "
+        "signature and defining class. The exit code is 1 if something looks wrong, 2 if the module cannot be imported."
     )
     parser.add_argument(
         "--first",
         metavar="package.module",
         action="append",
         default=[],
-        help="import this before, such as the module that calls configure(); may be given more than once",
+        help="import this module first, such as the one that calls configure(); may be given more than once",
     )
     parser.add_argument("target", metavar="package.module[:Class]", help="what to import, and optionally a class in it")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -69,7 +69,7 @@ def run(options: Namespace) -> int:
 
 
 class _CannotBeImportedError(Exception):
-    """Says which module, and why."""
+    """Says which module cannot be imported, and why."""
 
 
 def _import(module: str) -> Any:  # noqa: ANN401 - a module, or what is in it
