@@ -162,7 +162,7 @@ def test_ending_the_given_transaction_is_reported(project: Project) -> None:
     )
     project.verify()
     assert (
-        'error: "Accounts.a": "session.commit()" on a session that was given: who opened it ends its transaction. '
+        'error: "Accounts.a": "session.commit()" on a session that was given: whoever opened it ends its transaction. '
         'Remove the call. For a part that may fail alone write "with session.begin_nested():"  [session-owned]'
         in project.output
     )

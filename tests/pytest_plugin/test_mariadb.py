@@ -73,7 +73,7 @@ def test_a_statement_that_commits_fails_the_test(on_mariadb: Project, server: Ma
     )
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(
-        ["E*SessionAwareError: session_aware: the outer transaction of the test was ended on the way*"]
+        ["E*SessionAwareError: session_aware: the outer transaction of the test was ended during the test*"]
     )
     assert owners(server) == ["ann"]
 
@@ -85,5 +85,5 @@ def test_autocommit_fails_the_test(on_mariadb: Project) -> None:
     result = on_mariadb.run("def test_create(session_aware_db): ...")
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(
-        ["E*SessionAwareError: session_aware: the outer transaction of the test was ended on the way*"]
+        ["E*SessionAwareError: session_aware: the outer transaction of the test was ended during the test*"]
     )

@@ -124,7 +124,7 @@ def test_committing_the_outer_transaction_fails_the_test(on_database: Project, d
     )
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(
-        ["E*SessionAwareError: session_aware: the outer transaction of the test was ended on the way*"]
+        ["E*SessionAwareError: session_aware: the outer transaction of the test was ended during the test*"]
     )
     assert database.owners() == ["ann"]
 
@@ -139,7 +139,7 @@ def test_a_commit_sent_as_sql_fails_the_test(on_database: Project, database: Syn
     )
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(
-        ["E*SessionAwareError: session_aware: the outer transaction of the test was ended on the way*"]
+        ["E*SessionAwareError: session_aware: the outer transaction of the test was ended during the test*"]
     )
     assert database.owners() == ["ann"]
 

@@ -214,9 +214,7 @@ class _Block:
         except BaseException:
             self._leave()
             raise
-        self.session = (
-            session if self._given is None else self._given
-        )  # a scoped_session, or a stand-in, is yielded unchanged
+        self.session = session if self._given is None else self._given  # unchanged: it may be a scoped_session
         return self.session
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:

@@ -102,7 +102,7 @@ def find(  # noqa: PLR0917 - positional, as in all code that runs at each call, 
     Raises:
         SessionFactoryError: There is none, or what was found is not a factory of this kind.
     """
-    has_answers = hasattr(type(target), "__getattr__")  # perhaps to every name, so it is asked last
+    has_answers = hasattr(type(target), "__getattr__")  # it may have every attribute, so it is asked last
     is_usual = not (own or _overrides or is_async or read_only or has_answers)
     if is_usual and type(usual := getattr(target, "session_factory", None)) is sessionmaker:
         made: Callable[[], object] = usual

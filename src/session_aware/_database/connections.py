@@ -230,7 +230,7 @@ class Preparation:
         return twin
 
     def _set_on_connection(self, connection: Connection) -> None:
-        """Set the options on a Connection that belongs to other code, and keeps them until they are set back."""
+        """Set the options on a Connection that belongs to other code and keeps them until they are set back."""
         before = connection.get_execution_options()
         former: dict[str, Any] = {"postgresql_readonly": before.get("postgresql_readonly", False)} if self._read_only else {}
         if self._level is not None:

@@ -262,7 +262,7 @@ def _note_attached(session: Session, instance: Any) -> None:  # noqa: ANN401 - o
     if owner is None or owner.attached is not None:
         return
     state = inspect(instance)
-    if len(state.dict) > 1 or state.expired:  # otherwise it has only its state, as made by merge(load=False)
+    if len(state.dict) > 1 or state.expired:  # otherwise it has no attribute yet: merge(load=False) has made it
         owner.attached = type(instance).__name__
 
 

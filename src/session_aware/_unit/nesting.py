@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["note_end", "note_start", "warn_if_nested"]
 
 _OURS: Final = 4
-"""How many frames, from that of ``warn_if_nested`` on, are never the caller's. They are skipped because that is faster."""
+"""How many frames, from that of ``warn_if_nested`` on, are never the caller's. Skipping them saves creating the objects."""
 
 _FRAMES: Final = 10
 """How many frames are examined; two of them are the library's."""

@@ -49,10 +49,7 @@ async def shielded(work: Coroutine[Any, Any, None]) -> None:
             await _finish(task, cancelled)
         raise
     finally:
-        for (
-            variable,
-            value,
-        ) in context.items():  # changed ones only: tasks that share the caller's context may have set others
+        for variable, value in context.items():  # changed ones only: another task may have set others in the same context
             if before.get(variable, _MISSING) is not value:
                 variable.set(value)
     task.result()

@@ -25,7 +25,7 @@ __all__ = ["Handle", "Unit"]
 
 
 class Handle(Protocol):
-    """Ends the session's work: the session itself, or a wrapper that awaits an async session with methods of its own."""
+    """Ends the work of a session: the session itself, or a wrapper that awaits an async one with methods of its own."""
 
     def commit(self) -> None: ...
     def rollback(self) -> None: ...

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 Lookup = Callable[[str], SymbolTableNode | Type | None]
-"""What a name in an annotation means where it stands: a symbol, the bound of a type parameter, or None for not bound."""
+"""Looks up a name of an annotation: returns a symbol, the bound of a type parameter, or None if it is not bound."""
 
 _SYNC: Final = "sqlalchemy.orm.session.Session"
 _ASYNC: Final = "sqlalchemy.ext.asyncio.session.AsyncSession"
@@ -58,12 +58,12 @@ class SessionType:
 
 
 def unknown(_name: str) -> Type:
-    """Look a name up where everything is analysed, so that one that is not bound stays unknown."""
+    """Look up a name where everything is analysed, so that a name that is not bound is unknown."""
     return AnyType(TypeOfAny.special_form)
 
 
 def with_type_parameters(func: FuncItem, lookup: Lookup) -> Lookup:
-    """Let the type parameters of ``def f[S: Session](...)`` be known by their bounds."""
+    """Return a lookup that knows the type parameters of ``def f[S: Session](...)`` by their bounds."""
     bounds = {
         parameter.name: parameter.upper_bound or unknown(parameter.name)
         for parameter in getattr(func, "type_args", None) or ()
@@ -72,7 +72,7 @@ def with_type_parameters(func: FuncItem, lookup: Lookup) -> Lookup:
 
 
 def session_type(annotation: Type, lookup: Lookup) -> SessionType | None:
-    """Return what is said about a session, or None if the annotation is unclear or about something else.
+    """Return what the annotation says about a session, or None if it is unclear or names something else.
 
     Raises:
         NotReadyError: mypy has not bound a name of the annotation yet.
@@ -89,7 +89,7 @@ def session_type(annotation: Type, lookup: Lookup) -> SessionType | None:
 
 
 def is_of_another_library(annotation: Type, lookup: Lookup) -> bool:
-    """Say whether an annotation names classes, and none of them is SQLAlchemy's: the rule that holds at run time.
+    """Say whether an annotation names classes, and none of them is SQLAlchemy's, which is the rule at run time.
 
     Raises:
         NotReadyError: mypy has not bound a name of the annotation yet.
@@ -103,7 +103,7 @@ def is_of_another_library(annotation: Type, lookup: Lookup) -> bool:
 
 
 def class_of(annotation: Type, lookup: Lookup) -> TypeInfo | None:
-    """Return the one class that an annotation names, None where it is unclear."""
+    """Return the one class that an annotation names; None if it is unclear."""
     try:
         types = list(_alternatives(annotation, lookup))
     except NotReadyError:
@@ -112,7 +112,7 @@ def class_of(annotation: Type, lookup: Lookup) -> TypeInfo | None:
 
 
 def _alternatives(annotation: Type, lookup: Lookup) -> Iterator[Type]:
-    """Yield the members of a union, or the one type; a class as an instance, what is not understood as it is."""
+    """Yield the members of a union, or the one type. A class is an instance; what is not understood stays unchanged."""
     if isinstance(annotation, UnboundType):
         yield from _named(annotation, lookup)
         return
@@ -148,7 +148,7 @@ def _named(annotation: UnboundType, lookup: Lookup) -> Iterator[Type]:
 
 
 def _special(annotation: UnboundType, fullname: str | None) -> list[Type]:
-    """Take ``Optional``, ``Union`` and ``Annotated`` apart; return the annotation itself where it is something else."""
+    """Take ``Optional``, ``Union`` and ``Annotated`` apart; return the annotation itself if it is something else."""
     if fullname == "typing.Optional":
         return [*annotation.args, NoneType()]
     if fullname == "typing.Union":

@@ -1,4 +1,4 @@
-"""``session-not-passed``: a session-aware call that leaves out a session which is in scope."""
+"""``session-not-passed``: a session-aware call leaves out a session that is in scope."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def aware_symbol(node: SymbolNode | None) -> SessionType | None:
 
 
 def check_call(ctx: Call, callee: str, wanted: SessionType) -> FunctionLike:
-    """Report the call if it leaves the session out and one could be passed. The signature stays what it is."""
+    """Report the call if it leaves out the session and one could be passed. The signature is not changed."""
     names = ctx.default_signature.arg_names
     is_passed = NAME not in names or bool(ctx.args[names.index(NAME)])
     if not is_passed and isinstance(ctx.context, CallExpr) and isinstance(ctx.api, TypeChecker) and not _is_tried(ctx.api):
@@ -44,24 +44,24 @@ def check_call(ctx: Call, callee: str, wanted: SessionType) -> FunctionLike:
 
 
 def _is_tried(checker: TypeChecker) -> bool:
-    """Say whether mypy only tries the call, as an argument of an overload: an error would rule the overload out.
+    """Say whether mypy only tries the call, as an argument of an overload: an error would rule out the overload.
 
-    mypy has looked at such an argument by itself before, so nothing is lost. There is no documented way to ask.
-    ``prefer_simple_messages`` is the nearest public one, but since mypy 2 it looks at the innermost watcher alone, and each
-    call has one of its own. The stack of watchers is the same from mypy 1.8 to 2.4. Where it is not found the answer is yes:
-    better a finding too few than an overload ruled out that is right.
+    mypy has checked such an argument on its own before, so no finding is lost. There is no documented way to ask.
+    ``prefer_simple_messages`` is the nearest public one, but since mypy 2 it looks only at the innermost watcher, and each
+    call has one of its own. The stack of watchers is the same from mypy 1.8 to 2.4. If it is not found, the answer is yes,
+    because a missing finding is better than ruling out the right overload.
     """
     watchers = getattr(checker.msg.errors, "_watchers", None)
     return watchers is None or any(map(_is_filtering, watchers))
 
 
 def _is_filtering(watcher: object) -> bool:
-    """Say whether a watcher drops every error: those that pass some on have a function, those that keep them a list."""
+    """Say whether a watcher drops every error. One that passes some on has a function, one that keeps them has a list."""
     return getattr(watcher, "_filter", True) is True and getattr(watcher, "_filtered", None) is None
 
 
 def check_local_call(ctx: Call) -> FunctionLike:
-    """Do the same for a local name, ``rename = accounts.rename`` or a nested function, to which only the call leads."""
+    """Check a call of a local name, ``rename = accounts.rename`` or a nested function, found through the call itself."""
     called = ctx.context.callee if isinstance(ctx.context, CallExpr) else None
     name, node = (called.name, called.node) if isinstance(called, NameExpr) else ("", None)
     wanted = aware_symbol(node)
@@ -69,7 +69,7 @@ def check_local_call(ctx: Call) -> FunctionLike:
 
 
 def message(callee: str, session: str) -> str:
-    """Say what the call does, and what to write for either intent."""
+    """Say what the call does, and what to write in either case."""
     return (
         f'"{callee}" is called without the session "{session}" that is in scope: it opens a second transaction. '
         f'Write "session={session}", or "session=NEW_SESSION" if that is meant'

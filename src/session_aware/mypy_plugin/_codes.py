@@ -1,4 +1,4 @@
-"""The error codes. mypy keeps a table of them for the process, so each is made once, here."""
+"""The error codes. mypy keeps one table of them for the process, so each is created once, here."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ OWNED: Final = _code("session-owned", "A function ends or begins the transaction
 
 
 class Fail(Protocol):
-    """What mypy's analyser and checker both offer under the name ``fail``."""
+    """The type of ``fail``, which both mypy's analyser and its checker have."""
 
     def __call__(self, msg: str, ctx: Context, /, *, code: ErrorCode) -> object: ...

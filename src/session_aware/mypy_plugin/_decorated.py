@@ -1,4 +1,4 @@
-"""What is done to a function under ``@auto_session_func``."""
+"""The rule for functions under ``@auto_session_func``."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _name(decorated: Decorator) -> str:
 
 def _lacks_session(given: FunctionLike, decorated: Decorator | None) -> bool:
     if decorated is not None and parameter(decorated.func) is not None:
-        return False  # a decorator between takes it away, or knows better
+        return False  # another decorator removes it, or its type does not show it
     is_exact = decorated is not None and is_plainly_decorated(decorated)
     return all(_is_without(item, is_exact=is_exact) for item in given.items)
 
@@ -62,7 +62,7 @@ def _is_without(signature: CallableType, *, is_exact: bool) -> bool:
 def _check(ctx: FunctionContext | MethodContext, decorated: Decorator) -> None:
     func = decorated.func
     found = parameter(func)
-    if found is None or (func.info and is_service(func.info)):  # of a service the class statement was looked at
+    if found is None or (func.info and is_service(func.info)):  # the methods of a service have been checked already
         return
     name = _name(decorated)
     if is_plainly_decorated(decorated) and not check_keyword_only(found, name, ctx.api.fail, is_marked=True):

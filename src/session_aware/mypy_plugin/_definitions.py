@@ -1,4 +1,4 @@
-"""Findings that show in a definition alone, of a service's method or of a decorated function."""
+"""The findings about a definition alone, of a service's method or of a decorated function."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = ["check_definition", "check_keyword_only", "fullname_of", "is_marking"
 _MARK: Final = "session_aware._declare.function.auto_session_func"
 _OVERLOAD: Final = frozenset({"typing.overload", "typing_extensions.overload"})
 
-# Decorators that leave the function beneath them what it is. Under any other one the plugin abstains.
+# Decorators that do not change the type of their function. The plugin abstains under any other one.
 _TRANSPARENT: Final = _OVERLOAD | {
     "abc.abstractclassmethod",
     "abc.abstractmethod",
@@ -77,7 +77,7 @@ _LATER_BASES: Final = (
 
 
 def fullname_of(decorator: Expression) -> str:
-    """Name a decorator, with or without options; empty for what has no name."""
+    """Return the full name of a decorator, with or without options; empty if it has none."""
     if isinstance(decorator, CallExpr):
         decorator = decorator.callee
     return decorator.fullname if isinstance(decorator, RefExpr) else ""
@@ -102,9 +102,9 @@ def check_keyword_only(found: Parameter, name: str, fail: Fail, *, is_marked: bo
 
     Args:
         found: The parameter.
-        name: Of the function, for the message.
-        fail: Reports.
-        is_marked: Whether the function is under ``auto_session_func``. Otherwise a required one is left alone at run time.
+        name: The name of the function, for the message.
+        fail: Reports the finding.
+        is_marked: Whether the function is under ``auto_session_func``. If not, a required one is left alone at run time.
     """
     if found.is_keyword_only:
         return True
@@ -132,7 +132,7 @@ def check_definition(
     lookup: Lookup,
 ) -> None:
     """Report what is wrong about a function whose keyword-only ``session`` is of a known type."""
-    if _names(decorated) & _OVERLOAD:  # only a signature; the implementation is looked at by itself
+    if _names(decorated) & _OVERLOAD:  # only a signature; the implementation is checked on its own
         return
     if session.is_optional and not _is_override(func, info):
         fail(
@@ -174,7 +174,7 @@ def _is_override(func: FuncDef, info: TypeInfo | None) -> bool:
 
 
 def _result(func: FuncDef, lookup: Lookup) -> TypeInfo | None:
-    """Return the class that the return annotation names; of a coroutine the one that is awaited."""
+    """Return the class that the return annotation names; for a coroutine the class of the awaited result."""
     annotation = func.type.ret_type if isinstance(func.type, CallableType) else unknown("")
     analysed = None if isinstance(annotation, UnboundType) else get_proper_type(annotation)
     if func.is_coroutine and isinstance(analysed, Instance) and analysed.type.fullname == "typing.Coroutine":
@@ -183,7 +183,7 @@ def _result(func: FuncDef, lookup: Lookup) -> TypeInfo | None:
 
 
 def _is_signature(body: Iterable[Statement]) -> bool:
-    """Say whether nothing is done: stubs, protocols and abstract methods, which others implement as they like."""
+    """Say whether the body does nothing, as in stubs, protocols and abstract methods, which others implement."""
     return all(
         isinstance(statement, PassStmt | RaiseStmt)
         or (isinstance(statement, ExpressionStmt) and isinstance(statement.expr, EllipsisExpr | StrExpr))

@@ -1,7 +1,7 @@
-"""The plugin class: which of mypy's hooks leads to which rule.
+"""The plugin class, which maps mypy's hooks to the rules.
 
-mypy asks a hook for nearly every class and call that it looks at, those of the standard library and SQLAlchemy included, and
-none in a run over a full cache. So foreign names are answered at once, and the first other one imports the rules.
+mypy asks for a hook for nearly every class and call that it checks, including those of the standard library and SQLAlchemy,
+and for none in a run over a full cache. So foreign names are answered at once, and the first other name imports the rules.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ _DECORATORS: Final = frozenset(
         "session_aware._declare.function.auto_session_func",
     }
 )
-_FOREIGN: Final = ("builtins.", "typing.", "sqlalchemy.")  # most of what is asked for, and neither services nor aware
+_FOREIGN: Final = ("builtins.", "typing.", "sqlalchemy.")  # most of the names that mypy asks for; none is session-aware
 
 
 def _cache_key() -> str:
-    """Name this version of the plugin, and its very source: what mypy cached under another one is checked anew."""
+    """Return a key for the version and the source of the plugin: mypy checks again what it cached under another one."""
     digest = hashlib.blake2b(digest_size=8)
     for module in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(module.read_bytes())
@@ -63,45 +63,45 @@ def _default_signature(ctx: Call) -> FunctionLike:
 
 
 class SessionAwarePlugin(Plugin):
-    """Says for a full name which rule applies. It keeps nothing, so cache, daemon and parallel workers stay right."""
+    """Says which rule applies to a full name. It keeps no state, so cache, daemon and parallel workers stay correct."""
 
     def report_config_data(self, ctx: ReportConfigContext) -> str:  # noqa: ARG002 - its name in Plugin
         """Return what mypy's cache depends on besides the sources."""
         return _CACHE_KEY
 
     def get_customize_class_mro_hook(self, fullname: str) -> Callable[[ClassDefContext], None] | None:
-        """Undo the rewriting of a class that mypy analyses again, which only its daemon does."""
+        """Undo the changes to a class that mypy analyses again, as only its daemon does."""
         if not self.options.fine_grained_incremental:
             return None
         return self._hook(lambda rules: rules.of_analysed_class(fullname), _unchanged)
 
     def get_base_class_hook(self, fullname: str) -> Callable[[ClassDefContext], None] | None:
-        """Look at the classes that derive from a service."""
+        """Check the classes that derive from a service."""
         return None if fullname.startswith(_FOREIGN) else self._hook(lambda rules: rules.of_base(fullname), _unchanged)
 
     def get_function_hook(self, fullname: str) -> Callable[[FunctionContext | MethodContext], Type] | None:
-        """Look at the uses of the decorator."""
+        """Check the uses of the decorator."""
         return self._hook(lambda rules: rules.of_decorator, _default_type) if fullname in _DECORATORS else None
 
-    get_method_hook = get_function_hook  # of what the decorator with options returns
+    get_method_hook = get_function_hook  # for what the decorator with options returns
 
-    # Calls are looked at where mypy asks for the signature. Where it asks for the result it is trying overloads.
+    # Calls are checked where mypy asks for the signature. Where it asks for the result, it is trying overloads.
 
     def get_function_signature_hook(self, fullname: str) -> Callable[[Call], FunctionLike] | None:
-        """Look at the calls of session-aware functions and local names."""
+        """Check the calls of session-aware functions and local names."""
         if fullname.startswith(_FOREIGN):
             return None
         return self._hook(lambda rules: rules.of_function(fullname), _default_signature)
 
     def get_method_signature_hook(self, fullname: str) -> Callable[[Call], FunctionLike] | None:
-        """Look at the calls of session-aware methods."""
+        """Check the calls of session-aware methods."""
         if fullname.startswith(_FOREIGN):
             return None
         return self._hook(lambda rules: rules.of_method(fullname), _default_signature)
 
     @cached_property
     def _rules(self) -> Rules:
-        from session_aware.mypy_plugin._rules import Rules  # noqa: PLC0415 - not for a run over a full cache
+        from session_aware.mypy_plugin._rules import Rules  # noqa: PLC0415 - a run over a full cache does not need it
 
         return Rules(self.lookup_fully_qualified)
 
@@ -113,7 +113,7 @@ class SessionAwarePlugin(Plugin):
     def _hook(
         self, find: Callable[[Rules], Callable[[C], R] | None], otherwise: Callable[[C], R]
     ) -> Callable[[C], R] | None:
-        """Ask the rules. An error in one means "not ours", since a plugin must not take mypy down."""
+        """Ask the rules. If one fails, return no hook, because a plugin must not make mypy crash."""
         try:
             hook = find(self._rules)
         except Exception:

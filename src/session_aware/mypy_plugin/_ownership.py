@@ -1,4 +1,4 @@
-"""``session-owned``: who is given a session does not end its transaction."""
+"""``session-owned``: a function that is given a session must not end its transaction."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _OWNERS_CALLS: Final = frozenset({"begin", "close", "commit", "rollback"})
 
 
 def check_ownership(func: FuncDef, calls: Sequence[CallExpr], name: str, fail: Fail) -> None:
-    """Report calls that begin, commit, roll back or close the given session. Abstain where its name is bound anew.
+    """Report calls that begin, commit, roll back or close the given session. Abstain if its name is assigned again.
 
     Args:
         func: The function.
         calls: The calls in its body, ``calls_in(func)``.
-        name: What it is called in the message.
-        fail: Where to report.
+        name: The name of the function, for the message.
+        fail: Reports the findings.
     """
     if not any(map(_owners_call, calls)):
         return
@@ -51,7 +51,7 @@ def check_ownership(func: FuncDef, calls: Sequence[CallExpr], name: str, fail: F
     for node in body:
         if isinstance(node, CallExpr) and (called := _owners_call(node)):
             fail(
-                f'"{name}": "session.{called}()" on a session that was given: who opened it ends its transaction. '
+                f'"{name}": "session.{called}()" on a session that was given: whoever opened it ends its transaction. '
                 'Remove the call. For a part that may fail alone write "with session.begin_nested():"',
                 node,
                 code=_codes.OWNED,
@@ -59,7 +59,7 @@ def check_ownership(func: FuncDef, calls: Sequence[CallExpr], name: str, fail: F
 
 
 def _owners_call(call: CallExpr) -> str:
-    """Return which of the owner's methods a call calls on ``session``; empty for none."""
+    """Return the name of the owner's method that a call makes on ``session``; empty for any other call."""
     called = call.callee
     if isinstance(called, MemberExpr) and called.name in _OWNERS_CALLS and _is_session(called.expr):
         return called.name
@@ -75,7 +75,7 @@ def _is_session(node: Node) -> bool:
 
 
 def _bound_by(node: Node) -> Iterator[Node]:
-    """Yield what a node assigns to, as far as it could be the name ``session``."""
+    """Yield the targets of a node's assignment that could be the name ``session``."""
     match node:
         case AssignmentStmt():
             targets: list[Node] = list(node.lvalues)

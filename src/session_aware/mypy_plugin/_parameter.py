@@ -1,4 +1,4 @@
-"""The parameter ``session`` of a definition: read it, and make it optional for callers where its author wrote no default."""
+"""The parameter ``session`` of a definition: read it, and make it optional for callers if it has no default."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Parameter:
 
     @property
     def argument(self) -> Argument:
-        """Where it is written."""
+        """The argument in the definition."""
         return self.func.arguments[self.index]
 
     @property
     def is_keyword_only(self) -> bool:
-        """Whether callers must name it."""
+        """Whether callers must pass it by keyword."""
         return self.argument.kind.is_named()
 
     def session_type(self, lookup: Lookup) -> SessionType | None:
@@ -47,7 +47,7 @@ class Parameter:
         return session_type(signature.arg_types[self.index], with_type_parameters(self.func, lookup))
 
     def is_of_another_library(self, lookup: Lookup) -> bool:
-        """Say whether it is no session of SQLAlchemy, by its annotation; may raise ``NotReadyError``."""
+        """Say whether its annotation shows that it is not a session of SQLAlchemy; may raise ``NotReadyError``."""
         signature = self.func.type
         if not isinstance(signature, CallableType):
             return False
@@ -55,9 +55,9 @@ class Parameter:
 
 
 def parameter(func: FuncItem) -> Parameter | None:
-    """Find the parameter named ``session``, not ``*session`` or ``**session``; None in what was read from mypy's cache.
+    """Find the parameter named ``session``, not ``*session`` or ``**session``; None if it was read from mypy's cache.
 
-    The cache keeps signatures, but no ``arguments``, and a definition in it was looked at before.
+    The cache keeps signatures but no ``arguments``, and a definition in it has been checked before.
     """
     arguments: Sequence[Argument] = getattr(func, "arguments", ())
     for index, argument in enumerate(arguments):
@@ -67,20 +67,20 @@ def parameter(func: FuncItem) -> Parameter | None:
 
 
 def make_optional(found: Parameter) -> None:
-    """Rewrite a required keyword-only parameter, so that all who ask for the signature agree, the cache included."""
+    """Rewrite a required keyword-only parameter, so that every reader of the signature sees the same, also the cache."""
     if found.argument.kind is ARG_NAMED:
         _set_kind(found, ARG_NAMED_OPT)
 
 
 def restore(func: FuncDef) -> None:
-    """Take ``make_optional`` back. dmypy analyses a tree twice, and the class may have stopped being a service."""
+    """Undo ``make_optional``. dmypy analyses a tree twice, and the class may no longer be a service."""
     found = parameter(func)
     if found is not None and is_rewritten(found):
         _set_kind(found, ARG_NAMED)
 
 
 def is_rewritten(found: Parameter) -> bool:
-    """Recognise what ``make_optional`` left: no source says "optional" without a default."""
+    """Say whether ``make_optional`` has rewritten it: no source makes a parameter optional without a default."""
     return found.argument.kind is ARG_NAMED_OPT and found.argument.initializer is None
 
 
@@ -93,7 +93,7 @@ def _set_kind(found: Parameter, kind: ArgKind) -> None:
 
 
 def optional_for_callers(typ: Type) -> Type:
-    """Return the type of a decorated function with ``session`` optional. Other types are returned as they are."""
+    """Return the type of a decorated function with ``session`` optional. Other types are returned unchanged."""
     signature = get_proper_type(typ)
     if not isinstance(signature, CallableType) or NAME not in signature.arg_names:
         return typ
@@ -107,9 +107,9 @@ def optional_for_callers(typ: Type) -> Type:
 
 
 def aware_session(typ: Type | None) -> SessionType | None:
-    """Return the session that calls may leave out: keyword-only, optional and not None, which shows in the signature alone.
+    """Return the session that calls may leave out: keyword-only, optional and not None, judged by the signature alone.
 
-    All overloads must agree, since it is not known here which one a call takes.
+    All overloads must agree, because it is not known here which one a call takes.
     """
     proper = get_proper_type(typ)
     if isinstance(proper, CallableType):

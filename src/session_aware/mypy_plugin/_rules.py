@@ -1,4 +1,4 @@
-"""Which rule applies to a full name. Each function asks the tree, and answers None for what is not ours."""
+"""Which rule applies to a full name. Each function asks the tree, and returns None if no rule applies."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ __all__ = ["Rules"]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The rules over the trees of one run.
+    """The rules for the trees of one run.
 
     Attributes:
-        lookup: Finds what a full name names, ``Plugin.lookup_fully_qualified``.
+        lookup: Finds the symbol of a full name, ``Plugin.lookup_fully_qualified``.
     """
 
     lookup: Callable[[str], SymbolTableNode | None]
 
     def of_analysed_class(self, fullname: str) -> Callable[[ClassDefContext], None] | None:
-        """Return what is done to a class as soon as its bases are known."""
+        """Return the rule for a class, which runs as soon as its bases are known."""
         node = self._node(fullname)
         return restore_class if isinstance(node, TypeInfo) and is_rewritten_class(node) else None
 
     def of_base(self, fullname: str) -> Callable[[ClassDefContext], None] | None:
-        """Return what is done to the classes that derive from this one."""
+        """Return the rule for the classes that derive from this one."""
         node = self._node(fullname)
         if isinstance(node, TypeAlias):
             target = get_proper_type(node.target)
@@ -49,15 +49,15 @@ class Rules:
         return visit_service if isinstance(node, TypeInfo) and is_service(node) else None
 
     def of_decorator(self, ctx: FunctionContext | MethodContext) -> Type:
-        """Do what is done to a function under the decorator."""
+        """Apply the rule for a function under the decorator."""
         return visit_decorated(ctx)
 
     def of_function(self, fullname: str) -> Callable[[Call], FunctionLike] | None:
-        """Return what is done to the calls of a function, or of a local name, whose full name has no module."""
+        """Return the rule for the calls of a function, or of a local name, whose full name has no module."""
         return _of_calls(self._node(fullname), fullname) if "." in fullname else check_local_call
 
     def of_method(self, fullname: str) -> Callable[[Call], FunctionLike] | None:
-        """Return what is done to the calls of a method of a class."""
+        """Return the rule for the calls of a method of a class."""
         owner, _, name = fullname.rpartition(".")
         info = self._node(owner)
         symbol = info.get(name) if isinstance(info, TypeInfo) else None

@@ -1,4 +1,4 @@
-"""Which sessions a call could pass on: those of the enclosing functions' parameters and ``with ... as`` blocks."""
+"""The sessions that a call could pass on: parameters of the enclosing functions, and targets of ``with ... as`` blocks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def session_in_scope(stack: Sequence[TypeInfo | FuncItem | MypyFile], call: Cont
     Args:
         stack: The module and the classes and functions around the call, as ``TypeChecker.scope`` has them.
         call: The call.
-        wanted: The session that it takes.
+        wanted: The type of session that the call takes.
     """
     holders = [item for item in reversed(stack) if not isinstance(item, TypeInfo)]
     if (found := _in_with_block(holders[0], call, wanted)) is not None:
@@ -49,7 +49,7 @@ def parameter_in_scope(func: FuncItem, wanted: SessionType, lookup: Lookup) -> s
 
 
 def _in_with_block(holder: FuncItem | MypyFile, call: Context, wanted: SessionType) -> str | None:
-    """Look along the way from a function, or from a module, down to the call; nested functions may run after the block."""
+    """Look from a function or module down to the call, but not into nested functions, which may run after the block."""
     way = _way(holder, call)
     for node in way:
         if not isinstance(node, WithStmt) or node.body not in way:
@@ -63,7 +63,7 @@ def _in_with_block(holder: FuncItem | MypyFile, call: Context, wanted: SessionTy
 
 
 def _way(holder: Node, call: Context) -> list[Node]:
-    """Return the nodes that hold the call, innermost first; none if it is not written there."""
+    """Return the nodes that contain the call, innermost first; none if it is not there."""
     for child in children(holder):
         if child is call:
             return [holder]

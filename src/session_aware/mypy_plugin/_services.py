@@ -1,4 +1,4 @@
-"""What is done to the class statement of a ``SessionAwareService``."""
+"""The rule for the class statement of a ``SessionAwareService``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CONSTRUCTION: Final = frozenset(
         "__subclasshook__",
     }
 )
-"""The methods that the library never wraps: its own list, repeated since importing it would import SQLAlchemy."""
+"""The methods that the library never wraps. It repeats the library's list, because its import would import SQLAlchemy."""
 
 
 def is_service(info: TypeInfo) -> bool:
@@ -47,13 +47,13 @@ def is_service(info: TypeInfo) -> bool:
 
 
 def is_rewritten_class(info: TypeInfo) -> bool:
-    """Say whether a method of a class was made optional when its tree was analysed before."""
+    """Say whether the session of a method was made optional when the tree of the class was analysed before."""
     found = (parameter(func) for func, _ in functions_of(info.defn.defs))
     return any(item is not None and is_rewritten(item) for item in found)
 
 
 def restore_class(ctx: ClassDefContext) -> None:
-    """Give a class its own signatures back, before its body is analysed: it may have stopped being a service."""
+    """Restore the signatures of a class before its body is analysed, because it may no longer be a service."""
     for func, _ in functions_of(ctx.cls.defs):
         restore(func)
 
@@ -61,7 +61,7 @@ def restore_class(ctx: ClassDefContext) -> None:
 def visit_service(ctx: ClassDefContext) -> None:
     """Make ``session`` optional for the callers of each method, and report what is wrong about it.
 
-    mypy may call this several times for a class, while names that annotations need are not bound yet.
+    mypy may call this several times for a class, as long as names that annotations need are not bound yet.
     """
 
     def lookup(name: str) -> SymbolTableNode | None:

@@ -34,7 +34,7 @@ def check_super_calls(ctx: ClassDefContext, method: FuncDef, calls: Iterable[Cal
         ctx: The class statement.
         method: One of its methods.
         calls: The calls in its body, ``calls_in(method)``.
-        lookup: What names mean in the class body.
+        lookup: Looks up names in the class body.
 
     Raises:
         NotReadyError: mypy has not bound a name of an annotation yet.
@@ -66,7 +66,7 @@ def _wanted(ctx: ClassDefContext, name: str) -> SessionType | None:
 
 
 def _wanted_unanalysed(node: SymbolNode | None, lookup: Lookup) -> SessionType | None:
-    """Read a method that mypy has not analysed yet, since it analyses the classes of a module before their methods."""
+    """Read a method that mypy has not analysed yet, because it analyses the classes of a module before their methods."""
     if isinstance(node, Decorator):
         node = node.func if is_plainly_decorated(node) else None
     found = parameter(node) if isinstance(node, FuncDef) else None
@@ -77,7 +77,7 @@ def _wanted_unanalysed(node: SymbolNode | None, lookup: Lookup) -> SessionType |
 
 
 def _lookup_in(ctx: ClassDefContext, module: str, name: str) -> SymbolTableNode | None:
-    """Look a name of an annotation up in the module of a base, which may be another one of an import cycle."""
+    """Look up a name of an annotation in the module of a base, which may be in an import cycle with this one."""
     first, *attributes = name.split(".")
     symbol = ctx.api.lookup_fully_qualified_or_none(f"{module}.{first}")
     for attribute in attributes:

@@ -1,7 +1,7 @@
 """Walk mypy's syntax trees.
 
 ``mypy.traverser.TraverserVisitor`` is compiled, and interpreted code cannot derive from it. So children are found by field
-name. Only fields that hold syntax are named: those that hold meaning (``node``, ``info``, ``definition``) lead in circles.
+name. Only fields with syntax are named, because those with meaning (``node``, ``info``, ``definition``) form cycles.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ _FIELDS: Final = (
 )
 
 
-@cache  # a pure function of mypy's own classes, so it is no state
+@cache  # a pure function of mypy's own classes, so the cache is not state
 def _fields(kind: Hashable) -> tuple[str, ...]:
     return tuple(name for name in _FIELDS if hasattr(kind, name))
 
 
 def children(node: Node) -> list[Node]:
-    """Return the nodes written directly inside a node. Code that mypy takes for unreachable has none."""
+    """Return the nodes directly inside a node. Code that mypy considers unreachable has none."""
     found: list[Node] = []
     if isinstance(node, Block) and node.is_unreachable:
         return found
@@ -79,7 +79,7 @@ def _collect(value: object, found: list[Node]) -> None:
 
 
 def walk(node: Node, *, enters: Callable[[Node], bool] | None = None) -> Iterator[Node]:
-    """Yield a node and what is written inside it, at any depth, but nothing of those that ``enters`` refuses."""
+    """Yield a node and the nodes inside it, at any depth, except those that ``enters`` refuses and what is inside them."""
     waiting = [node]
     while waiting:
         current = waiting.pop()
@@ -89,7 +89,7 @@ def walk(node: Node, *, enters: Callable[[Node], bool] | None = None) -> Iterato
 
 
 def calls_in(func: FuncDef) -> list[CallExpr]:
-    """Return the calls in the body of a function, those of nested functions and classes included."""
+    """Return the calls in the body of a function, including those in nested functions and classes."""
     return [node for node in walk(func.body) if isinstance(node, CallExpr)]
 
 
@@ -100,7 +100,7 @@ def is_generator(func: FuncDef) -> bool:
 
 
 def functions_of(body: Block) -> Iterator[tuple[FuncDef, Decorator | None]]:
-    """Yield the functions of a class body, each with its decorators, also those under ``if``, ``try`` and ``with``."""
+    """Yield the functions of a class body, each with its decorators, including those under ``if``, ``try`` and ``with``."""
     waiting: list[Node] = list(body.body)
     while waiting:
         node = waiting.pop(0)
@@ -108,7 +108,7 @@ def functions_of(body: Block) -> Iterator[tuple[FuncDef, Decorator | None]]:
             yield node, None
         elif isinstance(node, Decorator):
             yield node.func, node
-        elif isinstance(node, OverloadedFuncDef):  # 'items' loses the implementation on analysis, this list keeps all
+        elif isinstance(node, OverloadedFuncDef):  # the analysis removes the implementation from 'items'
             waiting[:0] = node.unanalyzed_items
         elif isinstance(node, Block | IfStmt | TryStmt | WithStmt):
             waiting[:0] = children(node)

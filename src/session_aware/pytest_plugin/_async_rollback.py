@@ -27,7 +27,7 @@ __all__ = ["AsyncRolledBack", "async_rolled_back"]
 
 
 class AsyncRolledBack:
-    """What an async test may use besides its services; see ``RolledBack``."""
+    """The objects that an async test may use besides its services; see ``RolledBack``."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class TaskTurns(Turns):
         self._waiting: list[asyncio.Future[None]] = []
 
     def flow(self) -> int:
-        """Identify the running task, or the one in whose place the library commits, rolls back and closes."""
+        """Identify the running task, or the one for which the library commits, rolls back and closes in a task."""
         return id(caller_of(asyncio.current_task()))
 
     def refuse_stranger(self) -> None:
@@ -78,7 +78,7 @@ class TaskTurns(Turns):
         """Wait until no other task has a turn.
 
         Raises:
-            SessionAwareError: It did not come within the bound.
+            SessionAwareError: The turn did not come within the bound.
         """
         deadline = self._loop.time() + self._seconds
         while not self.is_free():
@@ -88,7 +88,7 @@ class TaskTurns(Turns):
                 self.refuse()
 
     def give(self, session: Session) -> None:
-        """Give the turn back and wake who waits."""
+        """Give the turn back and wake the waiting tasks."""
         super().give(session)
         waiting, self._waiting = self._waiting, []
         for changed in waiting:
@@ -104,21 +104,21 @@ async def async_rolled_back(
     after_commit: AfterCommit | None = None,
     timeout: float = TIMEOUT_SECONDS,  # noqa: ASYNC109 - it bounds the waits inside the block, not this call
 ) -> AsyncGenerator[AsyncRolledBack]:
-    """Give every async call of the block one connection, and roll back at the end what they did, whoever committed it.
+    """Give all async calls of the block one connection, and roll back at the end what they did, even if committed.
 
-    As ``rolled_back``, for the tasks of the event loop in which it was entered, whatever runs that. Sync calls have a
-    connection, and a transaction, of their own.
+    It works as ``rolled_back`` does, for the tasks of the event loop in which it is entered. Sync calls have a connection
+    and a transaction of their own.
 
     Args:
-        engine: Of a database whose tables exist. A pool keeps connections of a loop that has ended: use
-            ``poolclass=NullPool``, or an engine as short-lived as its loop.
+        engine: The engine of a database whose tables exist. A pool keeps connections of a loop that has ended, so use
+            ``poolclass=NullPool``, or an engine that lives no longer than its loop.
         service: See ``rolled_back``.
         session_factory: An ``async_sessionmaker`` whose classes and options the sessions take over.
         after_commit: See ``rolled_back``.
-        timeout: Seconds that a call waits for one of another task before it is refused.
+        timeout: Seconds that a call waits for a call in another task before it is refused.
 
     Raises:
-        SessionAwareError: ``engine`` is no ``AsyncEngine``; or at the end: something has committed the outer transaction.
+        SessionAwareError: ``engine`` is not an ``AsyncEngine``; or, at the end, something has ended the outer transaction.
 
     Example:
         async with async_rolled_back(engine) as db:

@@ -1,7 +1,7 @@
 """The fixtures behind ``session_aware_async_db`` for pytest-asyncio, one for each scope that the loop of a test can have.
 
-A fixture of pytest-asyncio says itself in which loop it runs, and a connection must live in the loop of its test. This
-module is loaded where pytest-asyncio is; its names are found by pytest.
+A fixture of pytest-asyncio declares the loop in which it runs, and a connection must be in the loop of its test. This module
+is loaded if pytest-asyncio is; pytest finds the fixtures by their names in it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _fixture(loop_scope: str) -> Callable[..., object]:
         ) as db:
             yield db
 
-    plugin: Any = import_module("pytest_asyncio")  # no dependency, so it may be unknown to type checkers
+    plugin: Any = import_module("pytest_asyncio")  # not a dependency, so type checkers may not know it
     made: Callable[..., object] = plugin.fixture(fixture, name=_PREFIX + loop_scope, loop_scope=loop_scope)
     return made
 

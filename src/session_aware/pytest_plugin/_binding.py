@@ -28,15 +28,15 @@ _OTHER_DATABASES: Final = ("bind", "binds", "twophase")
 
 
 class Binding:
-    """What the sessions of one test share.
+    """The objects that the sessions of one test share.
 
     Args:
-        connection: In the outer transaction.
-        turns: Who may use it.
+        connection: The connection, in the outer transaction.
+        turns: Decides which session may use the connection.
         after_commit: Takes the callbacks of the sessions.
 
     Attributes:
-        own: The session of the test's own, which is made from these options.
+        own: The test's own session, which is made with ``options``.
     """
 
     own: Session
@@ -49,7 +49,7 @@ class Binding:
         event.listen(connection, "savepoint", self._begin)
 
     def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the keywords of a sessionmaker whose sessions are bound here, made from those of the user's."""
+        """Return the keywords of a sessionmaker whose sessions are bound here, made from those of the user's one."""
         options = {keyword: value for keyword, value in given.items() if keyword not in _OTHER_DATABASES}
         info = {_KEY: self, after_commit.TAKER_KEY: self.after_commit.take, connections.PRETENDED_LEVEL_KEY: None}
         return {**options, "info": {**(options.get("info") or {}), **info}, "join_transaction_mode": "create_savepoint"}
@@ -76,7 +76,7 @@ class Binding:
         return self.connection
 
     def _begin(self, _connection: Connection, _name: str | None) -> None:
-        """Take the turn before SAVEPOINT is sent: the first that a session does with the connection it was given."""
+        """Take the turn before SAVEPOINT is sent, which is the first use that a session makes of the connection."""
         session: Session | None = getattr(self._asking, "session", None)
         if session is None or not session.in_transaction():
             return
@@ -87,7 +87,7 @@ class Binding:
 
 
 def _get_bind(session: Session, *_: object, **__: object) -> Connection:
-    """Stand in for ``get_bind``, which a subclass may have overridden to choose among engines."""
+    """Replace ``get_bind``, which a subclass may have overridden to choose among engines."""
     return cast("Binding", session.info[_KEY]).connection_for(session)
 
 
@@ -119,7 +119,7 @@ def bound_class(base: type[Session]) -> type[Session]:
 
 
 @lru_cache(maxsize=32)  # listeners cost time, and a suite has few classes of sessions
-def _bound_class(base: Any) -> type[Session]:  # noqa: ANN401 - mypy takes the class of sessions for no Hashable
+def _bound_class(base: Any) -> type[Session]:  # noqa: ANN401 - for mypy the class of sessions is not Hashable
     cls: type[Session] = type(base.__name__, (base,), {"__module__": base.__module__, "get_bind": _get_bind})
     event.listen(cls, "before_commit", _before_commit)
     event.listen(cls, "after_commit", _after_commit_of)

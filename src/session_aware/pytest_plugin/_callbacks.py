@@ -14,17 +14,18 @@ __all__ = ["AfterCommit"]
 
 
 class AfterCommit:
-    """The callbacks that ``after_commit`` would have run by now, in order; what ``session_aware_after_commit`` gives.
+    """The callbacks that ``after_commit`` would have run by now, in order; the value of ``session_aware_after_commit``.
 
-    A callback arrives when its own transaction commits, and never if that rolls back: as in production, with the test's
-    outer transaction left out of account.
+    A callback is added when its own transaction commits, and never if that rolls back, as in production. The outer
+    transaction of the test does not matter for this.
 
     Args:
-        is_run: Run each callback at once, as production does. The default keeps it until ``run``.
+        is_run: Whether to run each callback at once, as in production. The default keeps it until ``run``.
 
     Attributes:
-        callbacks: Those that were not run yet. A test may look at them, or clear the list.
-        errors: What callbacks run at once have raised. It is logged as in production, and raised at the test's end.
+        callbacks: The callbacks that have not been run yet. A test may look at them, or clear the list.
+        errors: The errors of callbacks that were run at once. They are logged as in production, and raised at the end of the
+            test.
 
     Example:
         def test_welcome(session_aware_db, session_aware_after_commit):
@@ -51,7 +52,7 @@ class AfterCommit:
             raise
 
     def run(self) -> None:
-        """Run what waits, in order, and what that adds. The first error is raised and leaves the rest waiting.
+        """Run the waiting callbacks in order, and those that they add. The first error is raised; the rest keep waiting.
 
         Raises:
             TypeError: A callback is a coroutine function.
@@ -59,18 +60,18 @@ class AfterCommit:
         while self.callbacks:
             if inspect.isawaitable(result := self.callbacks.pop(0)()):
                 if inspect.iscoroutine(result):
-                    result.close()  # or Python would warn of a coroutine that was never awaited
+                    result.close()  # otherwise Python would warn of a coroutine that was never awaited
                 msg = "session_aware_after_commit.run: a callback returned an awaitable. Write 'await ....arun()'."
                 raise TypeError(msg)
 
     async def arun(self) -> None:
-        """Run what waits, in order, and what that adds; await what is awaitable. The first error is raised."""
+        """Run, and await, the waiting callbacks in order, and those that they add. The first error is raised."""
         while self.callbacks:
             if inspect.isawaitable(result := self.callbacks.pop(0)()):
                 await result
 
     def raise_errors(self) -> None:
-        """Raise what callbacks run at once have raised.
+        """Raise the errors of the callbacks that were run at once.
 
         Raises:
             ExceptionGroup: There was an error.

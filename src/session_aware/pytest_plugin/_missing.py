@@ -1,4 +1,4 @@
-"""What the fixtures say that the user has not overridden."""
+"""The failure of the fixtures that the user has to override."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["refuse_missing"]
 
 
 def refuse_missing(fixture: str, imports: str, call: str) -> NoReturn:
-    """Fail with the fixture to write."""
+    """Fail with a message that contains the fixture to write."""
     pytest.fail(
         f"{fixture}: no engine is named for the tests. Write in conftest.py:\n\n"
         f"import pytest\n{imports}\n\n"

@@ -1,4 +1,4 @@
-"""``rolled_back``: everything that the sync callables do in a block, rolled back at its end."""
+"""``rolled_back``: roll back everything that the sync callables do in a block."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ TIMEOUT_SECONDS: Final = 10.0
 
 
 class RolledBack:
-    """What a test may use besides its services; what ``session_aware_db`` and ``rolled_back`` give.
+    """The objects that a test may use besides its services; the value of ``session_aware_db`` and ``rolled_back``.
 
     Attributes:
-        connection: The one connection, in the outer transaction. Do not end that.
+        connection: The one connection, in the outer transaction. Do not end that transaction.
         session_factory: Makes sessions bound to it, for code that opens its own (a FastAPI dependency). Their ``commit()``
             releases a savepoint.
-        session: A session of the test's own, to arrange and to look, not to be used while other threads work. Commit it
-            before the code under test runs: what rolls back in there otherwise takes part of its work along.
+        session: The test's own session, to prepare and to check data; do not use it while other threads work. Commit it
+            before the code under test runs, or a rollback in that code will undo part of its work.
         after_commit: The callbacks of ``after_commit``.
     """
 
@@ -54,23 +54,23 @@ def rolled_back(
     after_commit: AfterCommit | None = None,
     timeout: float = TIMEOUT_SECONDS,
 ) -> Generator[RolledBack]:
-    """Give every sync call of the block one connection, and roll back at the end what they did, whoever committed it.
+    """Give all sync calls of the block one connection, and roll back at the end what they did, even if committed.
 
     The connection is in an outer transaction that is never committed, and each session is a savepoint in it. Calls of all
-    threads use it, one unit at a time; a unit begun inside another by the same thread must end first. Isolation levels are
-    not set, since units that run one after the other are isolated at every level.
+    threads use it, one unit at a time; a unit that the same thread begins inside another one must end first. Isolation
+    levels are not set, because units that run one after the other are isolated at every level.
 
     Args:
-        engine: Of a database whose tables exist.
-        service: The service class whose calls are meant, with those of its subclasses; None for everything. Nest two blocks
-            for services on two databases.
-        session_factory: A ``sessionmaker`` whose class and options the sessions take over; None for plain sessions. Where it
-            is bound does not matter.
-        after_commit: Takes the callbacks of ``after_commit``; None keeps them in the ``after_commit`` of what is yielded.
-        timeout: Seconds that a call waits for one of another thread before it is refused.
+        engine: The engine of a database whose tables exist.
+        service: The service class whose calls, and those of its subclasses, are affected; None for everything. Nest two
+            blocks for services on two databases.
+        session_factory: A ``sessionmaker`` whose class and options the sessions take over; None for plain sessions. Its bind
+            is ignored.
+        after_commit: Takes the callbacks of ``after_commit``. With None they are in ``after_commit`` of the yielded object.
+        timeout: Seconds that a call waits for a call in another thread before it is refused.
 
     Raises:
-        SessionAwareError: ``engine`` is no ``Engine``; or at the end: something has committed the outer transaction.
+        SessionAwareError: ``engine`` is not an ``Engine``; or, at the end, something has ended the outer transaction.
 
     Example:
         with rolled_back(engine) as db:

@@ -1,4 +1,4 @@
-"""The outer transaction of a test: begun, and rolled back with a proof that nothing had committed it."""
+"""The outer transaction of a test, and the check at its rollback that nothing has committed it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 __all__ = ["Outer"]
 
 _COMMITTED = (
-    "session_aware: the outer transaction of the test was ended on the way, so what it wrote before that may be left in the "
-    "database. This does a commit() of 'session.connection()', a COMMIT sent as SQL, an engine in AUTOCOMMIT, and on MySQL "
-    "and MariaDB every CREATE, ALTER, DROP and TRUNCATE. Create tables before the test; test the rest against a database "
-    "that may be dirtied."
+    "session_aware: the outer transaction of the test was ended during the test, so what it wrote before that may be left "
+    "in the database. It is ended by a commit() of 'session.connection()', a COMMIT sent as SQL, an engine in AUTOCOMMIT, "
+    "and on MySQL and MariaDB by every CREATE, ALTER, DROP and TRUNCATE. Create tables before the test; test the rest "
+    "against a database that may be changed."
 )
 
 
 class Outer(NamedTuple):
-    """The transaction that is never committed, and the savepoint beneath all others.
+    """The transaction that is never committed, and the outermost savepoint.
 
-    The savepoint is there to be missed if something commits, and for SQLite: by default sqlite3 begins at the first INSERT
-    only, so the first savepoint is what begins, and its RELEASE would commit. This one is never released.
+    If something commits, the savepoint is missing at the end. SQLite needs it as well: by default sqlite3 begins only at the
+    first INSERT, so the first savepoint begins the transaction, and its RELEASE would commit. This one is never released.
     """
 
     root: RootTransaction
@@ -57,15 +57,15 @@ class Outer(NamedTuple):
 
         Raises:
             SessionAwareError: Something had ended the transaction, or another thread or task still uses it.
-            IntegrityError: What was committed in the test breaks a deferred constraint.
-            ExceptionGroup: ``after_commit`` callbacks failed that were to run at once.
+            IntegrityError: Data that was committed in the test violates a deferred constraint.
+            ExceptionGroup: ``after_commit`` callbacks that ran at once have failed.
         """
         connection = binding.connection
         try:
             binding.turns.wait()
-            notes = list(binding.turns.notes)  # not of what the end of the test itself rolls back
+            notes = list(binding.turns.notes)  # without notes about what the end of the test itself rolls back
             binding.own.close()
-            if not connection.invalidated and binding.turns.problem is None:  # else savepoints are gone, and prove nothing
+            if not connection.invalidated and binding.turns.problem is None:  # otherwise a missing savepoint proves nothing
                 self._roll_back(connection)
         finally:
             self.root.close()
@@ -81,7 +81,7 @@ class Outer(NamedTuple):
                 connection.exec_driver_sql("SET CONSTRAINTS ALL IMMEDIATE")
             except IntegrityError:
                 raise
-            except DBAPIError:  # the test left a failed statement behind: there is nothing to check
+            except DBAPIError:  # a statement of the test failed, so there is nothing to check
                 pass
         try:
             self.floor.close()

@@ -1,8 +1,9 @@
-"""Who may use the one connection of a test: one session at a time, and those that its own flow begins inside.
+"""Take turns on the one connection of a test: one session at a time, and those that its own flow begins inside it.
 
-Savepoints form a stack. Two flows that set theirs in turn on one connection would release, or roll back, each other's; so a
-session takes a turn when it sets its first savepoint and gives it back when its transaction ends. A flow is a thread here
-and a task in ``_async``. Who owns the turn may begin another session inside (``REQUIRES_NEW``): it must end first.
+Savepoints form a stack. Two flows that set savepoints alternately on one connection would release, or roll back, each
+other's. So a session takes a turn when it sets its first savepoint and gives it back when its transaction ends. A flow is a
+thread here and a task in ``_async_rollback``. The flow that has the turn may begin another session inside
+(``REQUIRES_NEW``), which must end first.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ class Turn:
 
     Attributes:
         session: The session.
-        name: What messages call it.
+        name: The name of the session in messages.
         flow: The thread or task that used it last.
         is_own: Whether it is the test's own session, inside which every flow may begin others.
         is_committed: Whether it has committed.
-        inside: The names of those that committed while this one was open.
+        inside: The names of the sessions that committed while this one was open.
     """
 
     session: Session
@@ -60,7 +61,7 @@ class Turns(ABC):
 
     @abstractmethod
     def refuse_stranger(self) -> None:
-        """Refuse a flow that cannot use the connection at all."""
+        """Refuse a flow in which the connection does not work at all."""
 
     @abstractmethod
     def wait(self) -> None:
@@ -79,7 +80,7 @@ class Turns(ABC):
         self.open.append(Turn(session, name, self.flow(), is_own))
 
     def give(self, session: Session) -> None:
-        """Give the turn back; note what one connection does otherwise than two would."""
+        """Give the turn back; add a note if two connections would have behaved differently."""
         turn = next((turn for turn in self.open if turn.session is session), None)
         if turn is None:
             return
@@ -136,7 +137,7 @@ class ThreadTurns(Turns):
     def __init__(self, seconds: float, *, is_for_one_thread: bool) -> None:
         super().__init__(seconds)
         self._changed = threading.Condition()
-        self._home = threading.get_ident() if is_for_one_thread else None
+        self._only_thread = threading.get_ident() if is_for_one_thread else None
 
     def flow(self) -> int:
         """Identify the running thread."""
@@ -148,7 +149,7 @@ class ThreadTurns(Turns):
         Raises:
             SessionAwareError: This is another thread.
         """
-        if self._home in {None, threading.get_ident()}:
+        if self._only_thread in {None, threading.get_ident()}:
             return
         msg = (
             "session_aware_engine: an SQLite database in memory serves only the thread that opened it, and this call comes "
@@ -161,7 +162,7 @@ class ThreadTurns(Turns):
         """Wait until no other thread has a turn.
 
         Raises:
-            SessionAwareError: It did not come within the bound.
+            SessionAwareError: The turn did not come within the bound.
         """
         with self._changed:
             if not self._changed.wait_for(self.is_free, self._seconds):
@@ -174,11 +175,11 @@ class ThreadTurns(Turns):
 
     def take(self, session: Session, name: str, *, is_own: bool) -> None:
         """Wait for the turn and take it."""
-        with self._changed:  # re-entrant: nobody comes between the end of the wait and the taking
+        with self._changed:  # re-entrant, so that no other thread takes the turn between the end of the wait and this
             super().take(session, name, is_own=is_own)
 
     def give(self, session: Session) -> None:
-        """Give the turn back and wake who waits."""
+        """Give the turn back and wake the waiting threads."""
         with self._changed:
             super().give(session)
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""``assert_units``: what the owned calls of a block did."""
+"""``assert_units``: check what the owned calls of a block did."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Units:
 
     Attributes:
         records: One ``UnitRecord`` for each owned call that has ended, in that order. Calls that join have none.
-        statements: The SQL sent through SQLAlchemy by anybody, without the control of transactions (BEGIN, COMMIT, ROLLBACK,
-            savepoints, READ ONLY). What ``executemany`` sends counts once.
+        statements: All SQL sent through SQLAlchemy, without the control of transactions (BEGIN, COMMIT, ROLLBACK,
+            savepoints, READ ONLY). An ``executemany`` counts once.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Units:
 
     @property
     def discarded(self) -> list[str]:
-        """The names of the dry runs and read-only calls that ended as asked."""
+        """The names of the dry runs and read-only calls that ended as requested."""
         return [record.name for record in self.records if record.outcome == "discarded"]
 
     def __str__(self) -> str:
@@ -66,14 +66,14 @@ def assert_units(
 ) -> Generator[Units]:
     """Count the owned calls of a block, in all threads and tasks, and compare at its end.
 
-    It works with and without ``session_aware_db``. An observer that was configured goes on being called; the block puts it
-    back. Blocks nest. Nothing is compared if the block raises.
+    It works with and without ``session_aware_db``. A configured observer is still called, and is restored at the end of the
+    block. Blocks nest. Nothing is compared if the block raises.
 
     Args:
-        committed: How many units commit. None: any number.
-        rolled_back: How many an error rolls back. None: any number.
-        discarded: How many dry runs and read-only calls end as asked. None: any number.
-        statements: How many statements are sent. None: any number.
+        committed: How many units commit; None for any number.
+        rolled_back: How many units an error rolls back; None for any number.
+        discarded: How many dry runs and read-only calls end as requested; None for any number.
+        statements: How many statements are sent; None for any number.
 
     Raises:
         AssertionError: A number differs; the message lists the units and the statements.
