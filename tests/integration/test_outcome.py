@@ -119,8 +119,8 @@ def test_interrupted_commit_is_unknown_and_never_tried_again(line: Line, verdict
         line.work.open("ann")
     assert isinstance(caught.value.__cause__, DBAPIError)
     assert str(caught.value) == (
-        "Work.open: the connection failed while COMMIT was under way (OperationalError), so its work is applied or not: the "
-        "database may have committed and only its answer got lost." + ADVICE
+        "Work.open: the connection failed while COMMIT was under way (OperationalError), so its work may or may not be "
+        "applied: the database may have committed and only its answer got lost." + ADVICE
     )
     assert line.owners() == applied
 
@@ -483,9 +483,9 @@ def test_server_that_cannot_be_asked_leaves_it_unknown(line: Line, monkeypatch: 
     with pytest.raises(CommitOutcomeUnknown) as caught:
         line.work.open("ann")
     assert str(caught.value) == (
-        "Work.open: the connection failed while COMMIT was under way (OperationalError), so its work is applied or not: the "
-        "database may have committed and only its answer got lost. PostgreSQL was asked, but could not tell. It was not "
-        "retried. Look for something that the unit itself writes, such as a request's id, before repeating it."
+        "Work.open: the connection failed while COMMIT was under way (OperationalError), so its work may or may not be "
+        "applied: the database may have committed and only its answer got lost. PostgreSQL was asked, but could not tell. "
+        "It was not retried. Look for something that the unit itself writes, such as a request's id, before repeating it."
     )
     line.proxy.accept()
     assert line.owners() == []
@@ -554,8 +554,8 @@ def test_commit_of_two_connections_of_which_one_fails_is_unknown_whatever_the_er
     finally:
         other.dispose()
     assert str(caught.value) == (
-        "Both.write: COMMIT failed on one of its 2 connections (IntegrityError), so all of its work is applied, a part or "
-        "none." + ADVICE
+        "Both.write: COMMIT failed on one of its 2 connections (IntegrityError), so all, part or none of its work is "
+        "applied." + ADVICE
     )
     assert line.owners() in ([], ["ann"])  # a session commits its connections in no order
 

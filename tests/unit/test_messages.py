@@ -650,7 +650,7 @@ MESSAGES: list[tuple[Callable[[], object], type[BaseException], str]] = [
         SessionOwnershipError,
         "run: the body commits a session that it does not own. The library opened it, commits it when the body returns and "
         "rolls it back when it raises; a commit in the middle would leave half of the work applied. Remove the commit(). To "
-        "send statements early write 'session.flush()', for a part that may fail 'with session.begin_nested():'.",
+        "send statements early write 'session.flush()'; for a part that may fail write 'with session.begin_nested():'.",
     ),
     (
         lambda: run(lambda session: session.rollback()),

@@ -242,7 +242,7 @@ def _refuse_commit(session: Session) -> None:
     msg = (
         f"{owner.name}: the body commits a session that it does not own. The library opened it, commits it when the body "
         "returns and rolls it back when it raises; a commit in the middle would leave half of the work applied. Remove "
-        "the commit(). To send statements early write 'session.flush()', for a part that may fail "
+        "the commit(). To send statements early write 'session.flush()'; for a part that may fail write "
         "'with session.begin_nested():'."
     )
     raise SessionOwnershipError(msg)

@@ -134,9 +134,9 @@ def _circumstances(cause: BaseException, databases: int) -> str:
     if isinstance(cause, asyncio.CancelledError):
         return f"it was cancelled while COMMIT was under way ({kind}), and no answer tells whether its work is applied"
     if databases > 1:
-        return f"COMMIT failed on one of its {databases} connections ({kind}), so all of its work is applied, a part or none"
+        return f"COMMIT failed on one of its {databases} connections ({kind}), so all, part or none of its work is applied"
     if faults.is_lost(cause):
-        lost = f"the connection failed while COMMIT was under way ({kind}), so its work is applied or not"
+        lost = f"the connection failed while COMMIT was under way ({kind}), so its work may or may not be applied"
         return f"{lost}: the database may have committed and only its answer got lost"
     code = faults.code_of(cause)
     if code is None:
