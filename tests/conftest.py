@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, delete
 from session_aware._call import factory
 from session_aware._database import events
 from session_aware._unit import configuration, nesting
-from tests.databases import AsyncDatabase, Databases, SyncDatabase, sqlite_engine
+from tests.databases import DRIVERS, AsyncDatabase, Databases, SyncDatabase, sqlite_engine
 from tests.ledger import Base
 from tests.servers.galera import Galera
 from tests.servers.galera import missing as galera_missing
@@ -131,6 +131,20 @@ def database(request: pytest.FixtureRequest, databases: Databases) -> SyncDataba
 def async_database(request: pytest.FixtureRequest, databases: Databases) -> AsyncDatabase:
     """An async engine, on SQLite and on PostgreSQL with both drivers."""
     return databases.asynchronous(request.param)
+
+
+@pytest.fixture(params=DRIVERS)
+def any_database(request: pytest.FixtureRequest, databases: Databases) -> SyncDatabase | AsyncDatabase:
+    """An engine of either kind, for what holds for both; ``any_database.run(call())`` awaits what must be awaited."""
+    make, driver = DRIVERS[request.param]
+    return make(databases, driver)
+
+
+@pytest.fixture(params=["psycopg", "async psycopg", "asyncpg"])
+def any_postgres(request: pytest.FixtureRequest, databases: Databases) -> SyncDatabase | AsyncDatabase:
+    """An engine of either kind on PostgreSQL."""
+    make, driver = DRIVERS[request.param]
+    return make(databases, driver)
 
 
 @pytest.fixture(params=["psycopg", "asyncpg"])

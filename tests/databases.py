@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from sqlalchemy import Engine, create_engine, event, select
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.servers.postgresql import PostgreSQL
 
-__all__ = ["AsyncDatabase", "Databases", "SyncDatabase", "sqlite_engine", "use_real_transactions"]
+__all__ = ["DRIVERS", "AsyncDatabase", "Databases", "SyncDatabase", "sqlite_engine", "use_real_transactions"]
 
 T = TypeVar("T")
 
@@ -80,6 +80,10 @@ class SyncDatabase(_Rows):
     @property
     def checked_out(self) -> int:
         return _pool(self.engine).checkedout()
+
+    def run(self, result: T) -> T:
+        """Return what a call has returned, so that one test serves both kinds of databases."""
+        return result
 
     def close(self) -> None:
         self.engine.dispose()
@@ -175,6 +179,15 @@ class Databases:
         witness = create_engine(f"sqlite:///{self._folder / name}.sqlite", isolation_level="AUTOCOMMIT")
         self._witnesses.append(witness)
         return witness
+
+
+DRIVERS: Final[dict[str, tuple[Callable[[Databases, str], SyncDatabase | AsyncDatabase], str]]] = {
+    "sqlite": (Databases.sync, "sqlite"),
+    "psycopg": (Databases.sync, "psycopg"),
+    "aiosqlite": (Databases.asynchronous, "aiosqlite"),
+    "async psycopg": (Databases.asynchronous, "psycopg"),
+    "asyncpg": (Databases.asynchronous, "asyncpg"),
+}
 
 
 def _pool(engine: Engine) -> QueuePool:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
+import textwrap
 import traceback
 import warnings
 import weakref
@@ -21,6 +24,7 @@ from session_aware import NEW_SESSION, CommitOutcomeUnknown, SessionAwareError
 from session_aware._database.events import OWNER_KEY
 from tests.databases import AsyncDatabase, SyncDatabase
 from tests.ledger import Account, Entry
+from tests.servers.postgresql import PostgreSQL
 from tests.services import JOINED, NOTHING, OWNED, UNDONE, Accounts, AsyncAccounts, Failure, aadd, add
 
 COMMIT_FAILED = ["CHECKOUT", "BEGIN", "COMMIT", "CHECKIN"]  # SQLAlchemy's pool rolls back at the check-in
@@ -455,6 +459,32 @@ def test_sibling_tasks_have_their_own_sessions(awork: AsyncWork, async_database:
     async_database.run(scenario())
     assert len({id(session) for session in sessions}) == 4
     assert sorted(async_database.recorder.events) == sorted(OWNED * 4)
+
+
+def test_fork_goes_on_with_connections_of_its_own(postgresql: PostgreSQL) -> None:
+    program = """
+        import os, sys
+        from sqlalchemy import create_engine, text
+        from sqlalchemy.orm import Session, sessionmaker
+        from session_aware import NEW_SESSION, auto_session_func
+
+        engine = create_engine(sys.argv[1])
+
+        @auto_session_func(session_factory=sessionmaker(engine))
+        def backend(*, session: Session = NEW_SESSION) -> int:
+            return session.scalar(text("SELECT pg_backend_pid()"))
+
+        parents = backend()
+        if (child := os.fork()) == 0:
+            engine.dispose(close=False)
+            os._exit(backend() == parents)
+        assert os.waitpid(child, 0)[1] == 0, "the child used its parent's connection"
+        assert backend() == parents
+        engine.dispose()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), postgresql.url()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_nothing_is_stored_on_the_object_or_its_class(work: Work) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
 from typing import Any, cast
 from unittest import mock
@@ -344,6 +345,16 @@ def test_async_block_that_cannot_commit_gives_its_connection_back(
     async_database.run(scenario())
     assert async_database.owners() == []
     assert [record.outcome for record in records] == ["rolled back"]
+
+
+def test_block_that_nobody_leaves_gives_its_connection_back_when_it_is_collected(database: SyncDatabase) -> None:
+    block = auto_session_ctx(session_factory=database.maker)
+    add(block.__enter__(), "ann")
+    assert database.checked_out == 1
+    del block
+    gc.collect()
+    assert database.checked_out == 0
+    assert database.owners() == []
 
 
 def test_async_context_whose_factory_fails_leaks_nothing(async_database: AsyncDatabase) -> None:

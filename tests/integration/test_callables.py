@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 from unittest import mock
 
@@ -12,9 +13,9 @@ import pytest
 from sqlalchemy.orm import Session, sessionmaker
 
 from session_aware import NEW_SESSION, SessionAwareService, auto_session_func, configure, describe
-from tests.databases import AsyncDatabase, Databases, SyncDatabase
+from tests.databases import DRIVERS, AsyncDatabase, Databases, SyncDatabase
 from tests.ledger import Account
-from tests.services import JOINED, NOTHING, OWNED, UNDONE, Accounts, AsyncAccounts, Failure, add, passing
+from tests.services import JOINED, NOTHING, OWNED, UNDONE, Accounts, AsyncAccounts, Failure, Opener, add, passing
 
 SYNC_KINDS = [
     "open",
@@ -59,113 +60,66 @@ ASYNC_KINDS = [
 BOUND_TO_CLASS = ["of_class", "static", "marked_above_static", "marked_beneath_static", "marked_above_class"]
 
 NEW: object = cast("object", NEW_SESSION)  # what follows an expression of type Never counts as unreachable
-Open = Callable[..., Account]
-AsyncOpen = Callable[..., Awaitable[Account]]
+CASES = [
+    *((driver, kind) for driver in ("sqlite", "psycopg") for kind in SYNC_KINDS),
+    *((driver, kind) for driver in ("aiosqlite", "async psycopg", "asyncpg") for kind in ASYNC_KINDS),
+]
 
 
-@pytest.fixture(params=SYNC_KINDS)
-def open_account(request: pytest.FixtureRequest, database: SyncDatabase) -> Open:
-    class Here(Accounts, session_factory=database.maker):
-        """A class of its own for each test."""
+class Opening:
+    """One way to open an account, on one database."""
 
-    found: Open = getattr(Here(), request.param)
-    return found
+    def __init__(self, database: SyncDatabase | AsyncDatabase, kind: str) -> None:
+        self.database: Any = database
+        if isinstance(database, AsyncDatabase):
+            service: Any = type("Here", (AsyncAccounts,), {"async_session_factory": database.maker})
+        else:
+            service = type("Here", (Accounts,), {"session_factory": database.maker})
+        self._method = getattr(service(), kind)
 
+    def __call__(self, owner: str, **given: object) -> Account:
+        opened: Account = self.database.run(self._method(owner, **given))
+        return opened
 
-@pytest.fixture(params=ASYNC_KINDS)
-def aopen_account(request: pytest.FixtureRequest, async_database: AsyncDatabase) -> AsyncOpen:
-    class Here(AsyncAccounts, async_session_factory=async_database.maker):
-        """A class of its own for each test."""
-
-    found: AsyncOpen = getattr(Here(), request.param)
-    return found
-
-
-def test_call_without_a_session_owns(open_account: Open, database: SyncDatabase) -> None:
-    assert open_account("ann").owner == "ann"
-    assert database.recorder.events == OWNED
-    assert database.owners() == ["ann"]
+    @contextmanager
+    def given(self) -> Iterator[Any]:
+        session = self.database.maker()
+        yield session
+        self.database.run(session.close())
 
 
-@pytest.mark.parametrize("session", [None, NEW_SESSION])
-def test_none_and_new_session_mean_omitted(open_account: Open, database: SyncDatabase, session: Any) -> None:
-    assert open_account("ann", session=session).owner == "ann"
-    assert database.recorder.events == OWNED
-    assert database.owners() == ["ann"]
+@pytest.fixture(params=CASES, ids=" ".join)
+def opening(request: pytest.FixtureRequest, databases: Databases) -> Opening:
+    driver, kind = request.param
+    make, name = DRIVERS[driver]
+    return Opening(make(databases, name), kind)
 
 
-def test_exception_rolls_the_owned_transaction_back(open_account: Open, database: SyncDatabase) -> None:
+def test_call_without_a_session_owns(opening: Opening) -> None:
+    for owner, given in (("ann", {}), ("bob", {"session": None}), ("cid", {"session": NEW_SESSION})):
+        assert opening(owner, **given).owner == owner
+    assert opening.database.recorder.events == OWNED * 3
+    assert opening.database.owners() == ["ann", "bob", "cid"]
+
+
+def test_exception_rolls_the_owned_transaction_back(opening: Opening) -> None:
     with pytest.raises(Failure):
-        open_account("bad")
-    assert database.recorder.events == UNDONE
-    assert database.owners() == []
+        opening("bad")
+    assert opening.database.recorder.events == UNDONE
+    assert opening.database.owners() == []
 
 
-def test_given_session_is_joined_and_left_to_its_caller(open_account: Open, database: SyncDatabase) -> None:
-    with database.maker() as session:
-        account = open_account("ann", session=session)
-        assert account in session
+def test_given_session_is_joined_and_left_to_its_caller(opening: Opening) -> None:
+    database = opening.database
+    with opening.given() as session:
+        assert opening("ann", session=session) in session
+        with pytest.raises(Failure):
+            opening("bad", session=session)
         assert database.recorder.take() == JOINED
         assert database.owners() == []
-        session.commit()
+        database.run(session.commit())
     assert database.recorder.events == ["COMMIT", "CHECKIN"]
-    assert database.owners() == ["ann"]
-
-
-def test_exception_leaves_a_given_session_alone(open_account: Open, database: SyncDatabase) -> None:
-    with database.maker() as session:
-        with pytest.raises(Failure):
-            open_account("bad", session=session)
-        assert database.recorder.events == JOINED
-        session.commit()
-    assert database.owners() == ["bad"]
-
-
-def test_async_call_without_a_session_owns(aopen_account: AsyncOpen, async_database: AsyncDatabase) -> None:
-    async def scenario() -> None:
-        assert (await aopen_account("ann")).owner == "ann"
-
-    async_database.run(scenario())
-    assert async_database.recorder.events == OWNED
-    assert async_database.owners() == ["ann"]
-
-
-@pytest.mark.parametrize("session", [None, NEW_SESSION])
-def test_async_none_and_new_session_mean_omitted(
-    aopen_account: AsyncOpen, async_database: AsyncDatabase, session: Any
-) -> None:
-    async def scenario() -> None:
-        assert (await aopen_account("ann", session=session)).owner == "ann"
-
-    async_database.run(scenario())
-    assert async_database.recorder.events == OWNED
-
-
-def test_async_exception_rolls_the_owned_transaction_back(aopen_account: AsyncOpen, async_database: AsyncDatabase) -> None:
-    async def scenario() -> None:
-        with pytest.raises(Failure):
-            await aopen_account("bad")
-
-    async_database.run(scenario())
-    assert async_database.recorder.events == UNDONE
-    assert async_database.owners() == []
-
-
-def test_async_given_session_is_joined_and_left_to_its_caller(
-    aopen_account: AsyncOpen, async_database: AsyncDatabase
-) -> None:
-    async def scenario() -> None:
-        async with async_database.maker() as session:
-            account = await aopen_account("ann", session=session)
-            assert account in session
-            with pytest.raises(Failure):
-                await aopen_account("bad", session=session)
-            assert async_database.recorder.take() == JOINED
-            await session.commit()
-
-    async_database.run(scenario())
-    assert async_database.recorder.events == ["COMMIT", "CHECKIN"]
-    assert async_database.owners() == ["ann", "bad"]
+    assert database.owners() == ["ann", "bad"]
 
 
 @pytest.mark.parametrize("kind", BOUND_TO_CLASS)
@@ -305,6 +259,14 @@ def test_callable_object_that_binds_itself_is_session_aware(sqlite: SyncDatabase
     with sqlite.maker() as session:
         assert Here().bound("bob", session=session) in session
     assert sqlite.owners() == ["ann"]
+
+
+def test_callable_object_with_a_policy_knows_its_class(sqlite: SyncDatabase) -> None:
+    class Here(Accounts, session_factory=sqlite.maker):
+        marked_opener = auto_session_func(Opener())
+
+    cast("Any", Here()).marked_opener("ann")
+    assert sqlite.recorder.events == OWNED
 
 
 # Keywords

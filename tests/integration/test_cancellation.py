@@ -10,14 +10,15 @@ from typing import Any
 import anyio
 import pytest
 from sqlalchemy import create_engine, event, text
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.util import await_only
 
 from session_aware import NEW_SESSION, CommitOutcomeUnknown, auto_session_ctx
 from session_aware._unit import shield
 from tests.databases import AsyncDatabase
 from tests.ledger import Entry
 from tests.servers.postgresql import PostgreSQL
-from tests.services import OWNED, UNDONE, AsyncAccounts, aadd
+from tests.services import OWNED, UNDONE, AsyncAccounts, Failure, aadd
 
 COMMITTED = "session-aware: Work.run had already committed when this was raised."
 
@@ -92,24 +93,6 @@ def test_cancellation_during_commit_waits_and_says_that_the_unit_committed(async
 
     async_postgres.run(scenario())
     assert async_postgres.recorder.events == OWNED
-    assert async_postgres.owners() == ["ann"]
-
-
-@pytest.mark.usefixtures("_slow_commit")
-def test_cancelled_twice_during_commit_still_waits(async_postgres: AsyncDatabase) -> None:
-    async def scenario() -> None:
-        sent = Sent(async_postgres)
-        task = asyncio.create_task(work_on(async_postgres).run(lambda session: aadd(session, "ann")))
-        await sent.wait()
-        for _ in range(3):
-            task.cancel()
-            await asyncio.sleep(0)
-            assert not task.done()
-        with pytest.raises(asyncio.CancelledError) as caught:
-            await task
-        assert caught.value.__notes__ == [COMMITTED]
-
-    async_postgres.run(scenario())
     assert async_postgres.owners() == ["ann"]
 
 
@@ -221,6 +204,115 @@ def test_commit_that_outlasts_the_grace_period_is_unknown_and_leaks_nothing(
     assert async_postgres.recorder.events[-1] == "CHECKIN"
 
 
+class SlowCommit(AsyncSession):
+    """Says when COMMIT begins."""
+
+    started: asyncio.Event
+
+    async def commit(self) -> None:
+        self.started.set()
+        await asyncio.sleep(0)
+        await super().commit()
+
+
+@pytest.mark.parametrize("is_block", [False, True])
+def test_cancellation_says_that_the_unit_committed_however_often_it_comes(aiosqlite: AsyncDatabase, is_block: bool) -> None:
+    async def block(maker: async_sessionmaker[SlowCommit]) -> None:
+        async with auto_session_ctx(async_session_factory=maker) as session:
+            await aadd(session, "ann")
+
+    async def scenario() -> None:
+        SlowCommit.started = asyncio.Event()
+        maker = async_sessionmaker(aiosqlite.engine, class_=SlowCommit)
+        work = work_on(aiosqlite)
+        work.async_session_factory = maker
+        task = asyncio.create_task(block(maker) if is_block else work.open("ann"))
+        await SlowCommit.started.wait()
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        assert any("had already committed" in note for note in caught.value.__notes__)
+
+    aiosqlite.run(scenario())
+    assert aiosqlite.owners() == ["ann"]
+
+
+def test_session_of_a_commit_that_was_given_up_is_closed(
+    aiosqlite: AsyncDatabase, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(shield, "GRACE_SECONDS", 0.01)
+
+    async def scenario() -> None:
+        started = asyncio.Event()
+
+        @event.listens_for(aiosqlite.engine.sync_engine, "commit")
+        def _hang(_connection: object) -> None:
+            started.set()
+            try:
+                await_only(asyncio.Event().wait())
+            finally:  # as drivers that say goodbye
+                await_only(asyncio.sleep(0.01))
+
+        task = asyncio.create_task(work_on(aiosqlite).open("ann"))
+        await started.wait()
+        task.cancel()
+        with pytest.raises(CommitOutcomeUnknown) as caught:
+            await task
+        assert not any("failed as well" in note for note in getattr(caught.value, "__notes__", ()))
+        assert aiosqlite.checked_out == 0
+
+    aiosqlite.run(scenario())
+    assert "could not be invalidated" not in caplog.text
+
+
+def test_commit_that_ends_with_an_error_after_it_was_given_up_is_not_reported_by_the_loop(
+    aiosqlite: AsyncDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shield, "GRACE_SECONDS", 0.02)
+
+    async def scenario() -> None:
+        sent = asyncio.Event()
+
+        class Stubborn(AsyncSession):
+            async def commit(self) -> None:
+                sent.set()
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    raise Failure from None
+
+        class Here(AsyncAccounts, async_session_factory=async_sessionmaker(aiosqlite.engine, class_=Stubborn)):
+            """Cannot be given up quietly."""
+
+        task = asyncio.create_task(Here().open("ann"))
+        await sent.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
+
+    aiosqlite.run(scenario())
+    assert aiosqlite.recorder.events == UNDONE
+
+
+def test_commit_that_cancels_itself_is_a_cancellation(aiosqlite: AsyncDatabase) -> None:
+    async def scenario() -> None:
+        class Odd(AsyncSession):
+            async def commit(self) -> None:
+                raise asyncio.CancelledError
+
+        class Here(AsyncAccounts, async_session_factory=async_sessionmaker(aiosqlite.engine, class_=Odd)):
+            """Is cancelled from within."""
+
+        with pytest.raises((asyncio.CancelledError, CommitOutcomeUnknown)):
+            await Here().open("ann")
+
+    aiosqlite.run(scenario())
+    assert aiosqlite.recorder.events == UNDONE
+
+
 def test_cancelled_commit_that_fails_says_so_and_rolls_back(async_postgres: AsyncDatabase) -> None:
     async def body(session: AsyncSession) -> None:
         session.add(Entry(account_id=404))
@@ -281,26 +373,35 @@ def test_cancellation_during_a_statement_rolls_back_or_gives_the_connection_up(a
     assert async_postgres.owners() == ["ann"]
 
 
-def test_cancellation_during_the_rollback_is_awaited(async_database: AsyncDatabase) -> None:
+def test_rollback_that_is_cancelled_twice_is_awaited(async_database: AsyncDatabase) -> None:
     async def scenario() -> None:
+        added, rolling, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
         class Slow(AsyncSession):
             async def rollback(self) -> None:
                 rolling.set()
-                await asyncio.sleep(0)
+                await go_on.wait()
                 await super().rollback()
 
-        rolling = asyncio.Event()
-        async_database.maker.configure(class_=Slow)
-        work = Work()
-        work.async_session_factory = lambda: Slow(async_database.engine)
-        task = asyncio.create_task(work.open("bad"))
+        class Here(AsyncAccounts, async_session_factory=async_sessionmaker(async_database.engine, class_=Slow)):
+            async def wait(self, *, session: AsyncSession = NEW_SESSION) -> None:
+                await aadd(session, "ann")
+                added.set()
+                await asyncio.Event().wait()
+
+        task = asyncio.create_task(Here().wait())
+        await added.wait()  # not in the INSERT: aiosqlite never ends the close of a connection cancelled there
+        task.cancel()
         await rolling.wait()
         task.cancel()
+        await asyncio.sleep(0)  # it has been cancelled twice now, and waits for the rollback still
+        assert not task.done()
+        go_on.set()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     async_database.run(scenario())
-    assert async_database.recorder.events == UNDONE
+    assert async_database.owners() == []
 
 
 def test_cancellation_in_a_block_rolls_back(async_database: AsyncDatabase) -> None:

@@ -346,6 +346,22 @@ def test_protocol_and_abstract_method_that_the_service_implements_are_no_matter(
     assert database.recorder.events == OWNED
 
 
+def test_abstract_method_of_a_mixin_is_left_to_its_implementation(sqlite: SyncDatabase) -> None:
+    class Contract(abc.ABC):
+        @abc.abstractmethod
+        def open(self, owner: str, *, session: Session = NEW_SESSION) -> Account: ...
+
+    class Unfinished(SessionAwareService, Contract):
+        """Implements nothing."""
+
+    class Finished(Accounts, Contract, session_factory=sqlite.maker):
+        """Inherits an implementation."""
+
+    assert Unfinished.__abstractmethods__ == {"open"}
+    Finished().open("ann")
+    assert sqlite.recorder.events == OWNED
+
+
 def test_base_that_is_no_service_stays_as_it_is(sqlite: SyncDatabase) -> None:
     class Plain:
         def open(self, owner: str, *, session: Session) -> Account:
@@ -663,6 +679,12 @@ class Kept(Accounts):
 def module_function(*, session: Session = NEW_SESSION) -> None: ...
 
 
+@auto_session_func
+@contextmanager
+def module_block(*, session: Session = NEW_SESSION) -> Iterator[None]:
+    yield
+
+
 METHODS = [lambda kept: kept.who, lambda kept: kept.alias, lambda kept: kept.open]
 
 
@@ -675,11 +697,12 @@ def test_bound_method_survives_pickle(method_of: Any, protocol: int) -> None:
     assert inspect.unwrap(again.__func__) is inspect.unwrap(method.__func__)
 
 
-@pytest.mark.parametrize("method_of", [*METHODS, lambda kept: kept.hidden()])
+@pytest.mark.parametrize("method_of", [*METHODS, lambda kept: kept.opened, lambda kept: kept.hidden()])
 def test_bound_method_is_copied_with_its_object(method_of: Any) -> None:
     kept = Kept("ann")
     method = method_of(kept)
     deep = copy.deepcopy(method)
+    assert type(deep) is type(method)
     assert deep.__self__ is not kept
     assert deep.__self__.name == "ann"
 
@@ -695,9 +718,10 @@ def test_methods_reached_through_the_class_survive_pickle_and_copy(name: str, sq
                 assert again("ann", session=session).owner == "ann"
 
 
-def test_function_survives_pickle_and_copy() -> None:
-    assert pickle.loads(pickle.dumps(module_function)) is module_function
-    assert copy.copy(module_function) is copy.deepcopy(module_function) is module_function
+@pytest.mark.parametrize("function", [module_function, module_block])
+def test_function_survives_pickle_and_copy(function: object) -> None:
+    assert copy.copy(function) is copy.deepcopy(function) is function
+    assert pickle.loads(pickle.dumps(function)) is function
 
 
 def test_service_survives_deepcopy_and_pickle() -> None:

@@ -156,13 +156,31 @@ def test_error_of_a_listener_after_the_commit_is_no_answer_to_it(sqlite: SyncDat
 def test_exception_of_a_listener_before_the_commit_is_itself(database: SyncDatabase) -> None:
     @event.listens_for(database.maker, "before_commit")
     def _refuse(_: Session) -> None:
+        raise error
+
+    error = LookupError()
+    work = Work()
+    work.session_factory = database.maker
+    with pytest.raises(LookupError) as caught:
+        work.open("ann")
+    assert caught.value is error
+    assert not hasattr(error, "__notes__")
+    assert database.recorder.events == UNDONE
+    assert database.owners() == []
+
+
+def test_exception_of_a_listener_after_the_commit_is_reported(
+    database: SyncDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    @event.listens_for(database.maker, "after_commit")
+    def _fail(_: Session) -> None:
         raise LookupError
 
     work = Work()
     work.session_factory = database.maker
-    with pytest.raises(LookupError):
-        work.open("ann")
-    assert database.owners() == []
+    work.open("ann")
+    assert [record.getMessage() for record in caplog.records] == ["Work.open: committed, but what came after COMMIT failed"]
+    assert database.owners() == ["ann"]
 
 
 def fail_on_session(session: Session) -> None:

@@ -284,6 +284,20 @@ def test_override_serves_its_own_kind_alone(sqlite: SyncDatabase, aiosqlite: Asy
     assert aiosqlite.recorder.events == OWNED
 
 
+def test_override_without_the_asyncio_extension_is_a_sync_one(sqlite: SyncDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "sqlalchemy.ext.asyncio")
+    with override_session_factory(Accounts, sqlite.maker):
+        Accounts().open("ann")
+    assert sqlite.recorder.events == OWNED
+
+
+def test_override_by_what_makes_no_session_is_refused(sqlite: SyncDatabase) -> None:
+    with pytest.raises(SessionFactoryError), override_session_factory(None, cast("Any", sqlite.engine)):
+        pytest.fail("the block was entered")
+    with override_session_factory(None, cast("Any", lambda: 3)), pytest.raises(SessionFactoryError):
+        Accounts().open("ann")
+
+
 def test_override_by_a_plain_function_is_seen_by_what_it_makes(sqlite: SyncDatabase, aiosqlite: AsyncDatabase) -> None:
     class Both(Accounts):
         async def aopen(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> None:
@@ -314,6 +328,17 @@ auto_session_func(async_session_factory=sessionmaker())
         "Session, but async callables need the other kind. Write "
         "'async_session_factory=async_sessionmaker(async_engine)'."
     )
+
+
+def test_configured_factory_is_checked_without_the_asyncio_extension(
+    sqlite: SyncDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "sqlalchemy.ext.asyncio")
+    with pytest.raises(SessionFactoryError):
+        configure(session_factory=cast("Any", sqlite.engine))
+    configure(session_factory=sqlite.maker)
+    Accounts().open("ann")
+    assert sqlite.recorder.events == OWNED
 
 
 class Answers:

@@ -280,6 +280,16 @@ def test_async_call_awaited_inside_run_sync_is_found(aouter: AsyncOuter, aiosqli
         aiosqlite.run(running.run())
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="wait_for runs in a task of its own, which is exempt")
+def test_warning_points_through_wait_for_to_the_call(aouter: AsyncOuter, aiosqlite: AsyncDatabase) -> None:
+    async def inner() -> bool:
+        return await asyncio.wait_for(aouter.is_open(), timeout=10)
+
+    with pytest.warns(NestedSessionWarning) as caught:
+        aiosqlite.run(aouter.calls(inner))
+    assert (caught[0].filename, caught[0].lineno) == (__file__, line_of(inner, 1))
+
+
 def test_body_behind_plain_functions_is_found(outer: Outer) -> None:
     def helper(deep: int) -> bool:
         return helper(deep - 1) if deep else outer.is_open()

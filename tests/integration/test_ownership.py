@@ -8,9 +8,10 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from sqlalchemy import event, exc, text
+from sqlalchemy import Executable, String, event, exc, literal, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.types import TypeDecorator
 
 from session_aware import (
     NEW_SESSION,
@@ -31,7 +32,7 @@ from tests.services import JOINED, OWNED, UNDONE, Accounts, AsyncAccounts, Failu
 class Work(Accounts):
     """Runs what a test hands over as the body."""
 
-    def run(self, body: Callable[[Session], Any], *, session: Session = NEW_SESSION) -> Any:
+    def run(self, body: Callable[[Session], Any], *, is_commit: bool = True, session: Session = NEW_SESSION) -> Any:
         return body(session)
 
     @auto_session_func(propagation=Propagation.NESTED)
@@ -68,43 +69,26 @@ def commits(session: Session) -> None:
     session.commit()
 
 
-def rolls_back(session: Session) -> None:
+def commits_through_the_transaction(session: Session) -> None:
     add(session, "ann")
-    session.rollback()
+    transaction = session.get_transaction()
+    assert transaction is not None
+    transaction.commit()
 
 
-def test_body_that_commits_is_refused_before_anything_is_committed(work: Work, database: SyncDatabase) -> None:
-    def body(session: Session) -> None:
-        add(session, "ann")
-        session.commit()
+def commits_inside_a_savepoint(session: Session) -> None:
+    add(session, "ann")
+    session.begin_nested()
+    session.commit()
 
+
+@pytest.mark.parametrize("body", [commits, commits_through_the_transaction, commits_inside_a_savepoint])
+def test_body_that_commits_is_refused_before_anything_is_committed(
+    work: Work, database: SyncDatabase, body: Callable[[Session], None]
+) -> None:
     with pytest.raises(SessionOwnershipError, match="the body commits"):
         work.run(body)
-    assert database.recorder.events == UNDONE
-    assert database.owners() == []
-
-
-def test_body_that_commits_through_the_transaction_is_refused(work: Work, database: SyncDatabase) -> None:
-    def body(session: Session) -> None:
-        add(session, "ann")
-        transaction = session.get_transaction()
-        assert transaction is not None
-        transaction.commit()
-
-    with pytest.raises(SessionOwnershipError):
-        work.run(body)
-    assert database.owners() == []
-
-
-def test_commit_of_everything_inside_a_savepoint_is_refused(work: Work, database: SyncDatabase) -> None:
-    def body(session: Session) -> None:
-        add(session, "ann")
-        session.begin_nested()
-        session.commit()
-
-    with pytest.raises(SessionOwnershipError):
-        work.run(body)
-    assert "COMMIT" not in database.recorder.events
+    assert [word for word in database.recorder.events if word != "SAVEPOINT"] == UNDONE
     assert database.owners() == []
 
 
@@ -153,6 +137,31 @@ def test_body_that_goes_on_after_it_ended_the_transaction_is_refused(work: Work,
     assert database.owners() == []
 
 
+@pytest.mark.parametrize("is_commit", [True, False])
+@pytest.mark.parametrize("verb", ["commit", "rollback", "close"])
+def test_body_that_ends_the_transaction_of_its_connection_is_refused(
+    work: Work, database: SyncDatabase, verb: str, is_commit: bool
+) -> None:
+    def body(session: Session) -> None:
+        session.execute(select(Account))
+        getattr(session.connection(), verb)()
+
+    with pytest.warns(match="transaction already deassociated"), pytest.raises(SessionOwnershipError):
+        work.run(body, is_commit=is_commit)
+
+
+def test_body_that_commits_through_the_transaction_of_its_connection_is_refused(work: Work, database: SyncDatabase) -> None:
+    def body(session: Session) -> None:
+        add(session, "ann")
+        transaction = session.connection().get_transaction()
+        assert transaction is not None
+        transaction.commit()
+
+    with pytest.raises(SessionOwnershipError, match="the transaction of its session's connection"):
+        work.run(body)
+    assert database.owners() == ["ann"]  # as the message says
+
+
 def test_body_that_begins_is_refused_by_sqlalchemy_and_rolled_back(work: Work, database: SyncDatabase) -> None:
     def body(session: Session) -> None:
         add(session, "ann")
@@ -188,10 +197,6 @@ def test_session_may_be_committed_again_once_the_unit_is_over(work: Work, databa
 
 
 def test_given_session_may_be_committed_by_the_body(work: Work, database: SyncDatabase) -> None:
-    def body(session: Session) -> None:
-        add(session, "ann")
-        session.commit()
-
     with database.maker() as session:
         work.run(commits, session=session)
     assert database.recorder.events == OWNED
@@ -212,36 +217,35 @@ def test_async_body_that_ends_the_transaction_is_refused(awork: AsyncWork, async
     assert async_database.owners() == []
 
 
-def test_body_that_ends_its_savepoint_is_refused(work: Work, database: SyncDatabase) -> None:
+def ends_its_savepoint(session: Session) -> None:
+    savepoint = session.get_nested_transaction()
+    assert savepoint is not None
+    savepoint.rollback()
+
+
+def rolls_everything_back(session: Session) -> None:
+    session.rollback()
+
+
+@pytest.mark.parametrize(("ends", "rolled_back"), [(ends_its_savepoint, []), (rolls_everything_back, ["ROLLBACK"])])
+def test_body_that_ends_its_savepoint_is_refused(
+    work: Work, database: SyncDatabase, ends: Callable[[Session], None], rolled_back: list[str]
+) -> None:
     def body(session: Session) -> None:
         add(session, "ann")
-        savepoint = session.get_nested_transaction()
-        assert savepoint is not None
-        savepoint.rollback()
+        ends(session)
 
     with database.maker() as session:
         with pytest.raises(SessionOwnershipError, match="the body ended the savepoint"):
             work.run_nested(body, session=session)
-        assert database.recorder.events == ["CHECKOUT", "BEGIN", "SAVEPOINT", "ROLLBACK TO"]
+        assert database.recorder.transactions == ["BEGIN", "SAVEPOINT", "ROLLBACK TO", *rolled_back]
 
 
 def test_body_that_ends_its_savepoint_inside_another_one_is_refused(work: Work, database: SyncDatabase) -> None:
-    def body(session: Session) -> None:
-        savepoint = session.get_nested_transaction()
-        assert savepoint is not None
-        savepoint.rollback()
-
     with database.maker() as session, session.begin_nested() as outer:
         with pytest.raises(SessionOwnershipError, match="the body ended the savepoint"):
-            work.run_nested(body, session=session)
+            work.run_nested(ends_its_savepoint, session=session)
         assert session.get_nested_transaction() is outer
-
-
-def test_body_that_rolls_everything_back_inside_its_savepoint_is_refused(work: Work, database: SyncDatabase) -> None:
-    with database.maker() as session:
-        with pytest.raises(SessionOwnershipError, match="the body ended the savepoint"):
-            work.run_nested(rolls_back, session=session)
-        assert database.recorder.transactions == ["BEGIN", "SAVEPOINT", "ROLLBACK TO", "ROLLBACK"]
 
 
 def test_savepoint_of_the_body_that_is_still_open_is_released(work: Work, database: SyncDatabase) -> None:
@@ -315,13 +319,27 @@ def test_savepoint_that_is_rolled_back_heals(work: Work, database: SyncDatabase)
     assert database.owners() == ["ann", "bob"]
 
 
-def test_savepoint_around_a_failed_flush_heals(work: Work, database: SyncDatabase) -> None:
-    work.open("ann")
-
+@pytest.mark.parametrize("is_flushed", [True, False], ids=["at once", "at the end of the savepoint"])
+def test_savepoint_around_a_failed_flush_heals(work: Work, database: SyncDatabase, is_flushed: bool) -> None:
     def body(session: Session) -> None:
-        with pytest.raises(exc.IntegrityError), session.begin_nested():
+        add(session, "ann")
+        with suppress(exc.IntegrityError), session.begin_nested():
             session.add(Account(owner="ann"))
+            if is_flushed:
+                session.flush()
         add(session, "bob")
+
+    work.run(body)
+    assert database.owners() == ["ann", "bob"]
+
+
+def test_savepoint_around_a_failed_flush_heals_inside_another_one(work: Work, database: SyncDatabase) -> None:
+    def body(session: Session) -> None:
+        add(session, "ann")
+        with session.begin_nested():
+            with suppress(exc.IntegrityError), session.begin_nested():
+                add(session, "ann")
+            add(session, "bob")
 
     work.run(body)
     assert database.owners() == ["ann", "bob"]
@@ -352,12 +370,12 @@ def test_nested_call_that_fails_heals(work: Work, database: SyncDatabase) -> Non
 def test_savepoint_of_the_connection_heals_too(work: Work, database: SyncDatabase) -> None:
     def body(session: Session) -> None:
         add(session, "ann")
-        session.flush()
         with pytest.raises(exc.DBAPIError), session.connection().begin_nested():
             session.execute(text("SELECT nothing FROM nowhere"))
+        add(session, "bob")
 
     work.run(body)
-    assert database.owners() == ["ann"]
+    assert database.owners() == ["ann", "bob"]
 
 
 def test_savepoint_that_began_after_the_error_does_not_heal(work: Work, sqlite: SyncDatabase) -> None:
@@ -373,11 +391,12 @@ def test_savepoint_that_began_after_the_error_does_not_heal(work: Work, sqlite: 
     assert sqlite.owners() == []
 
 
-def test_released_savepoint_does_not_heal(work: Work, sqlite: SyncDatabase) -> None:
+@pytest.mark.parametrize("is_of_the_connection", [False, True])
+def test_released_savepoint_does_not_heal(work: Work, sqlite: SyncDatabase, is_of_the_connection: bool) -> None:
     work.session_factory = sqlite.maker  # PostgreSQL takes no RELEASE then
 
     def body(session: Session) -> None:
-        with session.begin_nested():
+        with session.connection().begin_nested() if is_of_the_connection else session.begin_nested():
             swallowed(session)
 
     with pytest.raises(PoisonedTransactionError):
@@ -417,6 +436,29 @@ def test_savepoint_around_one_whose_release_failed_heals(work: Work, postgres: S
 
     work.run(body)
     assert postgres.owners() == ["ann"]
+
+
+class Refused(TypeDecorator[str]):
+    """A value that is refused before anything is sent."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: object, dialect: object) -> str:
+        raise ValueError(value)
+
+
+@pytest.mark.parametrize("statement", [text("SELECT :missing"), select(literal("x", Refused()))])
+def test_statement_that_was_never_sent_does_not_poison_the_unit(
+    work: Work, database: SyncDatabase, statement: Executable
+) -> None:
+    def body(session: Session) -> None:
+        add(session, "ann")
+        with suppress(exc.StatementError):
+            session.execute(statement)
+
+    work.run(body)
+    assert database.owners() == ["ann"]
 
 
 def test_statement_error_that_leaves_the_body_is_unchanged(work: Work, database: SyncDatabase) -> None:
@@ -478,6 +520,71 @@ def test_lost_connection_is_not_healed_by_a_savepoint(work: Work, postgres: Sync
         work.run(body)
     assert isinstance(caught.value.__cause__, exc.OperationalError)
     assert postgres.owners() == []
+
+
+# One connection for two sessions
+
+
+def test_unit_inside_a_unit_on_the_same_connection_gives_it_back(database: SyncDatabase) -> None:
+    with database.engine.connect() as connection, connection.begin():
+        maker = sessionmaker(connection, join_transaction_mode="create_savepoint")
+
+        class Here(Accounts, session_factory=maker):
+            @auto_session_func(propagation=Propagation.REQUIRES_NEW)
+            def anew(self, *, session: Session = NEW_SESSION) -> None:
+                add(session, "bob")
+
+            def both(self, *, session: Session = NEW_SESSION) -> None:
+                add(session, "ann")
+                self.anew()
+                swallowed(session)
+
+            def heals(self, *, session: Session = NEW_SESSION) -> None:
+                self.anew()
+                with suppress(exc.DBAPIError), session.begin_nested():
+                    session.execute(text("SELECT nothing FROM nowhere"))
+
+        with pytest.raises(PoisonedTransactionError):
+            Here().both()
+        assert connection.scalars(select(Account.owner)).all() == []
+        Here().heals()
+        assert connection.scalars(select(Account.owner)).all() == ["bob"]
+        connection.rollback()
+
+
+def test_first_of_two_units_to_commit_a_shared_transaction_ends_that_of_the_other(database: SyncDatabase) -> None:
+    with database.engine.connect() as connection:
+        connection.begin()
+
+        class Here(Accounts, session_factory=sessionmaker(connection, join_transaction_mode="control_fully")):
+            """Has streams that overlap."""
+
+        first, second = iter(Here().stream("ann")), iter(Here().stream("bob"))
+        next(first)
+        next(second)
+        assert list(first) == []
+        with pytest.raises(SessionOwnershipError):
+            next(second)
+        assert "session_aware" not in vars(connection)
+    assert database.owners() == ["ann", "bob"]
+
+
+def test_savepoint_of_a_connection_whose_unit_is_over_is_no_ones_business(database: SyncDatabase) -> None:
+    with database.engine.connect() as connection, connection.begin():
+
+        class Here(Accounts, session_factory=sessionmaker(connection, join_transaction_mode="create_savepoint")):
+            def heals(self, *, session: Session = NEW_SESSION) -> None:
+                with suppress(exc.DBAPIError), session.connection().begin_nested():
+                    session.execute(text("SELECT nothing FROM nowhere"))
+
+        Here().heals()
+        connection.begin_nested().rollback()
+    assert database.recorder.transactions == [
+        "BEGIN",
+        *("SAVEPOINT", "SAVEPOINT", "ROLLBACK TO", "RELEASE"),
+        *("SAVEPOINT", "ROLLBACK TO"),
+        "COMMIT",
+    ]
 
 
 # Errors on the driver's own connection

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
 from sqlalchemy import Connection, event, exc, insert, inspect, select, text, update
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_sessionmaker
 from sqlalchemy.ext.horizontal_shard import ShardedSession
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session, SessionTransaction, scoped_session, sessionmaker
 
 from session_aware import (
     NEW_SESSION,
+    PoisonedTransactionError,
     PolicyConflictError,
     Propagation,
     PropagationError,
@@ -146,19 +148,18 @@ def test_nested_does_not_end_the_transaction_that_it_begins(database: SyncDataba
     assert database.owners() == []
 
 
-def test_nested_whose_rollback_fails_says_so_on_the_error(postgres: SyncDatabase) -> None:
-    class Here(Nested):
-        def die(self, *, session: Session = NEW_SESSION) -> None:
-            session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+def test_nested_whose_rollback_fails_says_so_on_the_error(database: SyncDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_connection: object, _name: str) -> None:
+        raise OSError("line is dead")
 
-    with postgres.maker() as session:
-        with pytest.raises(exc.OperationalError) as caught:
-            Here().die(session=session)
-        assert [note.partition(" (")[0] for note in getattr(caught.value, "__notes__", [])] in (
-            [],
-            ["session-aware: rolling back the savepoint of Here.die failed as well"],
-        )
-        session.rollback()
+    with database.maker() as session:
+        monkeypatch.setattr(database.engine.dialect, "do_rollback_to_savepoint", fail)
+        with pytest.raises(Failure) as caught:
+            Nested().open("bad", session=session)
+    assert caught.value.__notes__ == [
+        "session-aware: rolling back the savepoint of Accounts.open failed as well (OSError: line is dead); roll back the "
+        "given session."
+    ]
 
 
 def test_nested_call_from_an_owned_body_is_a_savepoint_of_its_transaction(database: SyncDatabase) -> None:
@@ -171,6 +172,29 @@ def test_nested_call_from_an_owned_body_is_a_savepoint_of_its_transaction(databa
     Here().both()
     assert database.recorder.transactions == ["BEGIN", "SAVEPOINT", "ROLLBACK TO", "COMMIT"]
     assert database.owners() == ["ann"]
+
+
+def test_given_scoped_session_is_joined_and_gets_a_savepoint(sqlite: SyncDatabase) -> None:
+    scoped: Any = scoped_session(sqlite.maker)
+    Accounts().open("ann", session=scoped)
+    Nested().open("bob", session=scoped)
+    scoped.commit()
+    scoped.remove()
+    assert sqlite.recorder.transactions == ["BEGIN", "SAVEPOINT", "RELEASE", "COMMIT"]
+    assert sqlite.owners() == ["ann", "bob"]
+
+
+def test_given_async_scoped_session_is_joined_and_gets_a_savepoint(aiosqlite: AsyncDatabase) -> None:
+    async def scenario() -> None:
+        scoped: Any = async_scoped_session(aiosqlite.maker, asyncio.current_task)
+        await AsyncAccounts().open("ann", session=scoped)
+        await AsyncNested().open("bob", session=scoped)
+        await scoped.commit()
+        await scoped.remove()
+
+    aiosqlite.run(scenario())
+    assert aiosqlite.recorder.transactions == ["BEGIN", "SAVEPOINT", "RELEASE", "COMMIT"]
+    assert aiosqlite.owners() == ["ann", "bob"]
 
 
 def test_async_propagation(async_database: AsyncDatabase) -> None:
@@ -286,6 +310,16 @@ def test_flush_of_changes_in_a_read_only_unit_is_refused(database: SyncDatabase)
     assert database.owners() == []
 
 
+def test_read_only_body_may_swallow_the_error_of_a_statement(database: SyncDatabase) -> None:
+    class Here(Reading, session_factory=database.maker):
+        def look(self, *, session: Session = NEW_SESSION) -> None:
+            with pytest.raises(exc.DBAPIError):
+                session.execute(text("SELECT nothing FROM nowhere"))
+
+    Here().look()
+    assert database.recorder.events == UNDONE
+
+
 def test_changed_and_deleted_objects_are_refused_and_untouched_ones_are_not(database: SyncDatabase) -> None:
     on(database, Accounts).open("ann")
 
@@ -390,6 +424,20 @@ def test_connection_can_write_again_after_an_interrupt_at_the_worst_moment(sqlit
         reading.count()
     on(sqlite, Accounts).open("ann")
     assert sqlite.owners() == ["ann"]
+
+
+def test_mysql_is_told_that_the_transaction_is_read_only(sqlite: SyncDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite.engine.dialect, "name", "mysql")
+
+    @auto_session_func(session_factory=sqlite.maker, read_only=True)
+    def read(*, session: Session = NEW_SESSION) -> None:
+        session.execute(select(Account))
+        pytest.fail("it was sent")
+
+    with pytest.raises(exc.OperationalError) as caught:  # from SQLite, which does not know the statement
+        read()
+    assert caught.value.statement == "SET TRANSACTION READ ONLY"
+    assert sqlite.recorder.events == UNDONE
 
 
 # Several connections
@@ -1016,6 +1064,42 @@ def test_factory_that_begins_without_a_default_engine_is_taken(sqlite: SyncDatab
 
     Here().open("ann")
     assert sqlite.recorder.events == OWNED
+
+
+def test_session_class_that_fails_to_begin_is_unchanged_and_runs_no_body(database: SyncDatabase) -> None:
+    class Picky(Session):
+        def begin(self, nested: bool = False) -> SessionTransaction:
+            super().begin(nested=nested)
+            raise error
+
+    class Here(Accounts, session_factory=sessionmaker(database.engine, class_=Picky)):
+        """Cannot begin."""
+
+    error = exc.NoResultFound("no such tenant")  # an InvalidRequestError, as SQLAlchemy's own about a begun session
+    with pytest.raises(exc.NoResultFound) as caught:
+        Here().open("ann")
+    assert caught.value is error
+    assert database.owners() == []
+    assert database.checked_out == 0
+
+
+def test_begun_session_whose_class_begins_again_without_an_error_is_watched(database: SyncDatabase) -> None:
+    class Lenient(Session):
+        def begin(self, nested: bool = False) -> SessionTransaction:
+            return self.get_transaction() or super().begin(nested=nested)
+
+    def begun() -> Session:
+        session = Lenient(database.engine)
+        session.execute(text("SELECT 1"))
+        return session
+
+    class Here(Accounts, session_factory=begun):
+        def swallow(self, *, session: Session = NEW_SESSION) -> None:
+            with pytest.raises(exc.DBAPIError):
+                session.execute(text("SELECT * FROM no_such_table"))
+
+    with pytest.raises(PoisonedTransactionError):
+        Here().swallow()
 
 
 def test_shared_session_is_refused_and_left_alone(database: SyncDatabase) -> None:

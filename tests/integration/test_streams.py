@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import create_engine, event, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from session_aware import NEW_SESSION, Propagation, SessionAwareError, auto_session_func
 from tests.databases import AsyncDatabase, SyncDatabase
@@ -149,6 +150,19 @@ def test_stream_that_is_left_and_forgotten_is_rolled_back(streams: Streams, data
     assert database.recorder.events == UNDONE
 
 
+def test_stream_that_is_forgotten_in_a_cycle_is_rolled_back_by_the_garbage_collector(
+    streams: Streams, database: SyncDatabase
+) -> None:
+    stream = started(streams, "ann", "bob")
+    next(stream)
+    cycle: list[object] = [stream]
+    cycle.append(cycle)
+    del stream, cycle
+    gc.collect()
+    assert database.recorder.events == UNDONE
+    assert database.owners() == []
+
+
 def test_send_throw_and_the_return_value_pass_through(streams: Streams, database: SyncDatabase) -> None:
     talk = streams.talk()
     assert next(talk) == "who?"
@@ -219,6 +233,24 @@ def test_stream_can_be_ended_by_another_thread(postgres: SyncDatabase) -> None:
     thread.start()
     thread.join()
     assert postgres.recorder.events == OWNED
+
+
+def test_stream_that_another_thread_closes_gives_the_connection_up_where_the_driver_refuses(sqlite: SyncDatabase) -> None:
+    # sqlite3 by itself allows one thread only; SQLAlchemy lifts that for files.
+    engine = create_engine(sqlite.engine.url, connect_args={"check_same_thread": True})
+    connections: list[Any] = []
+    event.listen(engine, "connect", lambda connection, _: connections.append(connection))
+    streams = Streams()
+    streams.session_factory = sessionmaker(engine)
+    stream = started(streams, "ann", "bob")
+    next(stream)
+    closer = threading.Thread(target=stream.close)
+    closer.start()
+    closer.join()
+    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined] # a QueuePool
+    engine.dispose()
+    connections[0].close()  # which the other thread may not do
+    assert sqlite.owners() == []
 
 
 def test_async_stream_opens_at_the_first_item_and_commits_at_the_end(
@@ -306,6 +338,20 @@ def test_async_stream_left_by_break_is_rolled_back_by_the_loop(
 
     async_database.run(scenario())
     assert async_database.recorder.events == UNDONE
+
+
+def test_async_stream_that_is_kept_is_rolled_back_at_the_latest_with_the_loop(
+    astreams: AsyncStreams, async_database: AsyncDatabase
+) -> None:
+    async def scenario() -> None:
+        kept.append(astreams.stream("ann", "bob"))
+        await anext(kept[0])
+        await asyncio.get_running_loop().shutdown_asyncgens()  # as asyncio.run() does
+
+    kept: list[Any] = []
+    async_database.run(scenario())
+    assert async_database.recorder.events == UNDONE
+    assert async_database.owners() == []
 
 
 def test_asend_and_athrow_pass_through(astreams: AsyncStreams, async_database: AsyncDatabase) -> None:
