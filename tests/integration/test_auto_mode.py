@@ -37,12 +37,17 @@ class Work(Accounts):
     def run(self, body: Callable[[Session], Any], *, session: Session = NEW_SESSION) -> Any:
         return body(session)
 
+    run_sync = run
+
 
 class AsyncWork(AsyncAccounts):
     """The same, awaited."""
 
     async def run(self, body: Callable[[AsyncSession], Any], *, session: AsyncSession = NEW_SESSION) -> Any:
         return await body(session)
+
+    async def run_sync(self, body: Callable[[Session], Any], *, session: AsyncSession = NEW_SESSION) -> Any:
+        return await session.run_sync(body)
 
 
 @pytest.fixture
@@ -56,6 +61,18 @@ def work(database: SyncDatabase) -> Work:
 def awork(async_database: AsyncDatabase) -> AsyncWork:
     made = AsyncWork()
     made.async_session_factory = async_database.maker
+    return made
+
+
+@pytest.fixture
+def any_work(any_database: SyncDatabase | AsyncDatabase) -> Work | AsyncWork:
+    made: Work | AsyncWork
+    if isinstance(any_database, AsyncDatabase):
+        made = AsyncWork()
+        made.async_session_factory = any_database.maker
+    else:
+        made = Work()
+        made.session_factory = any_database.maker
     return made
 
 
@@ -77,16 +94,10 @@ def test_factory_is_called_once_for_each_call(database: SyncDatabase) -> None:
     assert len(set(map(id, made))) == 3
 
 
-def test_result_stays_readable_after_the_return(work: Work, database: SyncDatabase) -> None:
-    account = work.open("ann")
+def test_result_stays_readable_after_the_return(any_work: Any, any_database: Any) -> None:
+    account = any_database.run(any_work.open("ann"))
     assert (account.owner, account.balance, account.id > 0) == ("ann", 0, True)
-    assert database.recorder.events == OWNED
-
-
-def test_async_result_stays_readable_after_the_return(awork: AsyncWork, async_database: AsyncDatabase) -> None:
-    account = async_database.run(awork.open("ann"))
-    assert (account.owner, account.balance, account.id > 0) == ("ann", 0, True)
-    assert async_database.recorder.events == OWNED
+    assert any_database.recorder.events == OWNED
 
 
 def test_changes_that_the_body_did_not_flush_are_committed(work: Work, database: SyncDatabase) -> None:
@@ -95,17 +106,9 @@ def test_changes_that_the_body_did_not_flush_are_committed(work: Work, database:
     assert database.owners() == ["ann"]
 
 
-def test_body_without_a_statement_takes_no_connection(work: Work, database: SyncDatabase) -> None:
-    assert work.run(lambda session: session.in_transaction()) is True
-    assert database.recorder.events == NOTHING
-
-
-def test_async_body_without_a_statement_takes_no_connection(awork: AsyncWork, async_database: AsyncDatabase) -> None:
-    async def body(session: AsyncSession) -> bool:
-        return session.in_transaction()
-
-    assert async_database.run(awork.run(body)) is True
-    assert async_database.recorder.events == NOTHING
+def test_body_without_a_statement_takes_no_connection(any_work: Any, any_database: Any) -> None:
+    assert any_database.run(any_work.run_sync(Session.in_transaction)) is True
+    assert any_database.recorder.events == NOTHING
 
 
 def test_session_is_closed_after_the_return(work: Work) -> None:
@@ -290,31 +293,18 @@ def failing(database: SyncDatabase | AsyncDatabase, verb: str, error: BaseExcept
         yield
 
 
-def test_failed_rollback_gives_the_connection_up(work: Work, database: SyncDatabase) -> None:
-    with failing(database, "rollback", OSError("line is dead")), pytest.raises(Exception, match="bad") as caught:
-        work.open("bad")
+def test_failed_rollback_gives_the_connection_up(any_work: Any, any_database: Any) -> None:
+    dead = OSError("line is dead")
+    with failing(any_database, "rollback", dead), pytest.raises(Exception, match="bad") as caught:
+        any_database.run(any_work.open("bad"))
+    name = "AsyncAccounts" if isinstance(any_database, AsyncDatabase) else "Accounts"
     assert caught.value.__notes__ == [
-        "session-aware: rolling back Accounts.open failed as well (OSError: line is dead); its connection was invalidated, "
+        f"session-aware: rolling back {name}.open failed as well (OSError: line is dead); its connection was invalidated, "
         "and the database rolls back what it had begun."
     ]
-    assert database.recorder.events == GIVEN_UP
-    assert database.checked_out == 0
-    assert database.owners() == []
-
-
-def test_failed_async_rollback_gives_the_connection_up(awork: AsyncWork, async_database: AsyncDatabase) -> None:
-    async def scenario() -> None:
-        with failing(async_database, "rollback", OSError("line is dead")), pytest.raises(Exception, match="bad") as caught:
-            await awork.open("bad")
-        assert caught.value.__notes__ == [
-            "session-aware: rolling back AsyncAccounts.open failed as well (OSError: line is dead); its connection was "
-            "invalidated, and the database rolls back what it had begun."
-        ]
-
-    async_database.run(scenario())
-    assert async_database.recorder.events == GIVEN_UP
-    assert async_database.checked_out == 0
-    assert async_database.owners() == []
+    assert any_database.recorder.events == GIVEN_UP
+    assert any_database.checked_out == 0
+    assert any_database.owners() == []
 
 
 def test_interrupt_during_the_rollback_gives_the_connection_up_and_goes_on(work: Work, database: SyncDatabase) -> None:
@@ -334,24 +324,10 @@ def test_commit_that_fails_without_a_verdict_is_unknown(work: Work, database: Sy
     assert database.owners() == []
 
 
-def test_constraint_that_is_checked_at_commit_is_raised_and_rolled_back(work: Work, database: SyncDatabase) -> None:
+def test_constraint_that_is_checked_at_commit_is_raised_and_rolled_back(any_work: Any, any_database: Any) -> None:
     with pytest.raises(exc.IntegrityError):
-        work.run(lambda session: session.add(Entry(account_id=404)))
-    assert database.recorder.events == COMMIT_FAILED
-
-
-def test_async_constraint_that_is_checked_at_commit_is_raised_and_rolled_back(
-    awork: AsyncWork, async_database: AsyncDatabase
-) -> None:
-    async def body(session: AsyncSession) -> None:
-        session.add(Entry(account_id=404))
-
-    async def scenario() -> None:
-        with pytest.raises(exc.IntegrityError):
-            await awork.run(body)
-
-    async_database.run(scenario())
-    assert async_database.recorder.events == COMMIT_FAILED
+        any_database.run(any_work.run_sync(lambda session: session.add(Entry(account_id=404))))
+    assert any_database.recorder.events == COMMIT_FAILED
 
 
 class Unclosable(Session):

@@ -228,24 +228,6 @@ def test_async_propagation_of_a_block(async_database: AsyncDatabase) -> None:
     assert async_database.recorder.transactions == ["BEGIN", "SAVEPOINT", "ROLLBACK TO", "COMMIT"]
 
 
-def test_block_that_commits_is_refused(database: SyncDatabase) -> None:
-    with pytest.raises(SessionOwnershipError), auto_session_ctx(session_factory=database.maker) as session:
-        add(session, "ann")
-        session.rollback()
-    assert database.recorder.events == UNDONE
-
-
-def test_async_block_that_commits_is_refused(async_database: AsyncDatabase) -> None:
-    async def scenario() -> None:
-        with pytest.raises(SessionOwnershipError):
-            async with auto_session_ctx(async_session_factory=async_database.maker) as session:
-                await aadd(session, "ann")
-                await session.rollback()
-
-    async_database.run(scenario())
-    assert async_database.recorder.events == UNDONE
-
-
 def test_context_can_be_entered_again_and_not_twice_at_once(database: SyncDatabase) -> None:
     block = auto_session_ctx(session_factory=database.maker)
     for owner in ("ann", "bob"):
@@ -318,27 +300,37 @@ def test_async_block_that_cannot_begin_gives_its_connection_back(
     assert [record.outcome for record in records] == ["rolled back"]
 
 
-def test_block_that_cannot_commit_gives_its_connection_back(database: SyncDatabase, records: list[UnitRecord]) -> None:
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_block_that_cannot_commit_gives_its_connection_back(
+    database: SyncDatabase, records: list[UnitRecord], goes_on: bool
+) -> None:
     with (
         pytest.raises(SessionOwnershipError) as caught,
         auto_session_ctx(session_factory=database.maker) as session,
     ):
-        session.rollback()
         add(session, "ann")
+        session.rollback()
+        if goes_on:
+            add(session, "ann")
+    assert database.recorder.events == UNDONE * (1 + goes_on)
     assert database.checked_out == 0
     assert not session.in_transaction()
     assert database.owners() == []
     assert [(record.outcome, record.error) for record in records] == [("rolled back", caught.value)]
 
 
+@pytest.mark.parametrize("goes_on", [False, True])
 def test_async_block_that_cannot_commit_gives_its_connection_back(
-    async_database: AsyncDatabase, records: list[UnitRecord]
+    async_database: AsyncDatabase, records: list[UnitRecord], goes_on: bool
 ) -> None:
     async def scenario() -> None:
         with pytest.raises(SessionOwnershipError):
             async with auto_session_ctx(async_session_factory=async_database.maker) as session:
-                await session.rollback()
                 await aadd(session, "ann")
+                await session.rollback()
+                if goes_on:
+                    await aadd(session, "ann")
+        assert async_database.recorder.events == UNDONE * (1 + goes_on)
         assert async_database.checked_out == 0
         assert not session.in_transaction()
 

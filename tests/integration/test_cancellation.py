@@ -16,6 +16,7 @@ from sqlalchemy.util import await_only
 from session_aware import NEW_SESSION, CommitOutcomeUnknown, auto_session_ctx
 from session_aware._unit import shield
 from tests.databases import AsyncDatabase
+from tests.faults.stage import wait_until
 from tests.ledger import Entry
 from tests.servers.postgresql import PostgreSQL
 from tests.services import OWNED, UNDONE, AsyncAccounts, Failure, aadd
@@ -68,10 +69,9 @@ def _slow_commit(postgresql: PostgreSQL) -> Iterator[None]:
 class Sent:
     """Is set when COMMIT is sent."""
 
-    def __init__(self, database: AsyncDatabase, name: str = "commit") -> None:
-        self._database = database
+    def __init__(self, database: AsyncDatabase) -> None:
         self._event = asyncio.Event()
-        event.listen(database.engine.sync_engine, name, lambda _: self._event.set())
+        event.listen(database.engine.sync_engine, "commit", lambda _: self._event.set())
 
     async def wait(self) -> None:
         await self._event.wait()
@@ -354,15 +354,18 @@ def test_cancellation_in_the_body_rolls_back(async_database: AsyncDatabase) -> N
     assert async_database.owners() == []
 
 
-def test_cancellation_during_a_statement_rolls_back_or_gives_the_connection_up(async_postgres: AsyncDatabase) -> None:
-    async def scenario() -> None:
-        sent = Sent(async_postgres, "begin")
+def test_cancellation_during_a_statement_rolls_back_or_gives_the_connection_up(
+    async_postgres: AsyncDatabase, postgresql: PostgreSQL
+) -> None:
+    def is_asleep() -> bool:
+        return bool(postgresql.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"))
 
+    async def scenario() -> None:
         async def body(session: AsyncSession) -> None:
             await session.execute(text("SELECT pg_sleep(10)"))
 
         task = asyncio.create_task(work_on(async_postgres).run(body))
-        await sent.wait()
+        assert await asyncio.to_thread(wait_until, is_asleep, seconds=10)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

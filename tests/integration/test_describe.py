@@ -293,12 +293,15 @@ def test_show_exits_with_2_on_what_it_cannot_describe(target: str, capsys: pytes
     assert said.endswith("Write 'show package.module:Class'.\n")
 
 
-def test_show_imports_first_what_sets_up(tmp_path: Path) -> None:
+def test_show_imports_first_what_sets_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "app_setup.py").write_text(
         "from sqlalchemy import create_engine\n"
         "from sqlalchemy.orm import sessionmaker\n"
         "from session_aware import configure\n"
-        "configure(session_factory=sessionmaker(create_engine('sqlite://')))\n"
+        "engine = create_engine('sqlite://')\n"
+        "configure(session_factory=sessionmaker(engine))\n"
     )
     (tmp_path / "app_rates.py").write_text(
         "from sqlalchemy import text\n"
@@ -308,20 +311,17 @@ def test_show_imports_first_what_sets_up(tmp_path: Path) -> None:
         "def one(*, session: Session = NEW_SESSION): return session.scalar(text('SELECT 1'))\n"
         "ONE = one()\n"
     )
-
-    def show(*options: str) -> tuple[int, str, str]:
-        command = [sys.executable, "-m", "session_aware", "show", *options]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
-        return done.returncode, done.stdout, done.stderr
-
-    code, _, said = show("app_rates")
-    assert code == 2
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert main(["show", "app_rates"]) == 2
+    said = capsys.readouterr().err
     assert said.startswith("show: app_rates cannot be imported: SessionFactoryError: one: called without 'session='")
-    code, out, said = show("--first", "app_setup", "app_rates")
-    assert (code, said) == (0, "")
+    assert main(["show", "--first", "app_setup", "app_rates"]) == 0
+    sys.modules.pop("app_setup").engine.dispose()
+    assert main(["show", "--first", "no_such_setup", sys.modules.pop("app_rates").__name__]) == 2
+    out, said = capsys.readouterr()
     assert "sessionmaker on sqlite://" in out
-    code, _, said = show("--first", "no_such_setup", "app_rates")
-    assert (code, said.partition(":")[0]) == (2, "show")
+    assert said.startswith("show: no_such_setup")
 
 
 def test_show_names_the_error_of_a_module_that_cannot_be_imported(

@@ -89,34 +89,34 @@ from sqlalchemy import create_engine, event, text
 sys.path.insert(0, {root!r})
 from tests.fault_rows import tried
 
-engine = create_engine("sqlite:///{folder}/full.sqlite")
-event.listen(engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
-event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
-statements = []
-event.listen(engine, "handle_error", lambda context: statements.append(context.statement))
-raw = engine.raw_connection()
-raw.cursor().execute("PRAGMA journal_mode = {mode}")
-raw.cursor().execute("CREATE TABLE t (b)")
-raw.close()
-
 def body(session):
     session.execute(text("PRAGMA cache_size = -100000"))  # nothing is written before COMMIT
     for _ in range(100):
         session.execute(text("INSERT INTO t VALUES (zeroblob(4000))"))
 
-print(tried(engine, body), statements)
-with engine.connect() as connection:
-    print(connection.scalar(text("SELECT count(*) FROM t")))
+for mode in ("DELETE", "WAL"):
+    engine = create_engine("sqlite:///{folder}/full.sqlite")
+    event.listen(engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    statements = []
+    event.listen(engine, "handle_error", lambda context: statements.append(context.statement))
+    raw = engine.raw_connection()
+    raw.cursor().execute(f"PRAGMA journal_mode = {{mode}}")
+    raw.cursor().execute("CREATE TABLE t (b)")
+    raw.close()
+    print(mode, tried(engine, body), statements)
+    with engine.connect() as connection:
+        print(connection.scalar(text("SELECT count(*) FROM t")))
+    engine.dispose()
+    Path("{folder}/full.sqlite").unlink()
 """
 
 
-@pytest.mark.parametrize("mode", ["DELETE", "WAL"])
-def test_disk_that_is_full_at_commit_has_applied_nothing(tmp_path: Path, mode: str) -> None:
+def test_disk_that_is_full_at_commit_has_applied_nothing(tmp_path: Path) -> None:
     # A small disk of its own, which goes with the process: in a namespace where anybody may mount one.
     (tmp_path / "disk").mkdir()
-    (tmp_path / "full.py").write_text(
-        FULL.format(root=str(Path(__file__).parents[2]), folder=tmp_path / "disk", mode=mode), "utf-8"
-    )
+    program = FULL.format(root=str(Path(__file__).parents[2]), folder=tmp_path / "disk")
+    (tmp_path / "full.py").write_text(program, "utf-8")
     script = 'mount -t tmpfs -o size=128k tmpfs "$1" && exec "$2" "$3"'
     arguments: list[str | Path] = [tmp_path / "disk", sys.executable, tmp_path / "full.py"]
     done = subprocess.run(
@@ -128,7 +128,8 @@ def test_disk_that_is_full_at_commit_has_applied_nothing(tmp_path: Path, mode: s
     )
     if "unshare failed" in done.stderr or "permission denied" in done.stderr:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"no disk can be mounted here: {done.stderr}")
-    assert done.stdout.splitlines() == ["('sqlite:13', 1) [None]", "0"], done.stderr
+    applied_nothing = [f"{mode} ('sqlite:13', 1) [None]\n0\n" for mode in ("DELETE", "WAL")]
+    assert done.stdout == "".join(applied_nothing), done.stderr
 
 
 def test_interrupted_statement_is_not_tried_again(lite: Engine) -> None:

@@ -643,6 +643,7 @@ def test_commit_that_hangs_beyond_the_grace_period_is_unknown(
     line: Line, driver: str, verdict: Verdict, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shield, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(shield, "GIVE_UP_SECONDS", 0.2)
     configure(retry=EAGER)
 
     async def scenario(_: Work) -> None:
@@ -653,10 +654,10 @@ def test_commit_that_hangs_beyond_the_grace_period_is_unknown(
             "Work.aopen: it was cancelled while COMMIT was under way (CancelledError), and no answer tells whether its work "
             "is applied." + ADVICE
         )
+        line.proxy.cut()  # or the driver would wait seconds for the server to heed its own cancellation
         await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
 
     line.run(driver, scenario)
-    line.proxy.cut()
     assert line.owners() == (["ann"] if verdict is Verdict.HANG_ON_ANSWER else [])
 
 

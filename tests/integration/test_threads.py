@@ -99,7 +99,7 @@ def test_a_call_never_sees_half_of_a_configure() -> None:
         assert Says().factory_and_policy() in {("written to", False), ("read", True)}
 
     reconfigure(0)
-    race(call, against=reconfigure, turns=20_000)
+    race(call, against=reconfigure, turns=5_000)
 
 
 def test_what_one_thread_configures_is_not_lost_to_another() -> None:
@@ -110,7 +110,7 @@ def test_what_one_thread_configures_is_not_lost_to_another() -> None:
         configure(read_only=turn % 2 == 1)
         assert configuration.settings.policy.read_only is (turn % 2 == 1)
 
-    race(levels, against=reads, turns=20_000)
+    race(levels, against=reads, turns=8_000)
 
 
 def test_an_override_is_seen_by_its_class_alone() -> None:

@@ -142,25 +142,9 @@ def test_a_name_that_is_not_there_is_an_attribute_error(project: Project) -> Non
     )
 
 
-def test_workers_of_xdist_share_a_database(on_database: Project, database: SyncDatabase) -> None:
+def test_workers_of_xdist_share_a_database(on_postgres: Project, postgres: SyncDatabase) -> None:
     assert find_spec("xdist") is not None, "pip install pytest-xdist"
-    if not database.is_postgresql:  # one writer at a time: each worker needs a file of its own
-        on_database.conftest = """
-import os
-import pytest
-from sqlalchemy import create_engine
-from sqlalchemy.pool import NullPool
-from tests.ledger import Base
-
-
-@pytest.fixture(scope="session")
-def session_aware_engine(tmp_path_factory):
-    worker = os.environ["PYTEST_XDIST_WORKER"]
-    engine = create_engine(f"sqlite:///{tmp_path_factory.mktemp(worker)}/tests.sqlite", poolclass=NullPool)
-    Base.metadata.create_all(engine)
-    return engine
-"""
-    on_database.passes(
+    on_postgres.passes(
         """
         import os
 
@@ -177,4 +161,4 @@ def session_aware_engine(tmp_path_factory):
         is_subprocess=True,
         passed=20,
     )
-    assert database.owners() == []
+    assert postgres.owners() == []
