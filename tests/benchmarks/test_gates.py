@@ -5,18 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import _meter, _table
-from tests.benchmarks._case import Case
-from tests.benchmarks._database import adisposed
-from tests.benchmarks._gates import PER_MICROSECOND, PER_MICROSECOND_COLD, Gate, gates, needed
-from tests.benchmarks._meter import CHILDREN, Child, Costs
-from tests.benchmarks._table import notes, tables
+from tests.benchmarks._gates import PER_MICROSECOND, PER_MICROSECOND_COLD, gates
+from tests.benchmarks._meter import Costs
+from tests.benchmarks._table import tables
 
 KINDS = ("instance method", "class method", "static method", "async def, sent to")
 BODIES = ("instance method", "select", "insert")
 PEERS = ("by hand", "oslo.db", "fastapi-transactional", "transactional-boundary")
 SECTIONS = ("manual", "auto", "creation")
-NOT_INSTALLED = Child("nobody", ("nobody",), "nobody", "no-such-distribution")
 
 
 def costs(*, manual: float = 1.0, auto: float = 0.8, creation: float = 1.0, import_: float = 1.0) -> Costs:
@@ -77,15 +73,6 @@ def test_time_that_is_counted_is_named(one: str, name: str) -> None:
     assert missed(costs(**{one: 31})) == [name]
 
 
-def test_bound_that_must_not_be_reached_is_missed_at_the_bound() -> None:
-    assert Gate("one", "two", 0.9, is_open=True, cost=0.9).is_missed
-    assert not Gate("one", "two", 0.9, cost=0.9).is_missed
-
-
-def test_verdict_says_cost_bound_and_name() -> None:
-    assert str(Gate("manual: one", "raw call", 2.5, cost=2.6)) == "MISSED   2.600 <= 2.5   manual: one, x raw call"
-
-
 def test_check_names_what_is_missed_and_fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(monkeypatch, costs()) == 0
     assert capsys.readouterr().out.endswith("\nevery gate is kept\n")
@@ -105,12 +92,6 @@ def test_gate_that_cannot_be_measured_is_missed(monkeypatch: pytest.MonkeyPatch,
     assert printed.endswith("\n1 gate(s) missed, 1 of them since a library is not installed\n")
 
 
-def test_library_that_is_not_installed_is_left_out_with_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "CHILDREN", (*CHILDREN, NOT_INSTALLED))
-    assert "\nno-such-distribution is not installed: its lines are left out\n" in command.heading(is_counted=True)
-    assert _meter.measure({NOT_INSTALLED: ["manual:"]}, is_counted=False) == {}
-
-
 def test_check_without_valgrind_fails_and_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,34 +100,10 @@ def test_check_without_valgrind_fails_and_says_so(
     assert "valgrind is not installed, so no gate can be counted" in capsys.readouterr().out
 
 
-def test_section_without_a_gate_cannot_be_checked(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        command.main(["--check", "growth"])
-    assert "no gate is in: growth" in capsys.readouterr().err
-
-
-def test_check_measures_only_what_gates_need() -> None:
-    wanted = {child.module: cases for child, cases in needed(CHILDREN, ["manual"]).items()}
-    assert set(wanted) == {"plain", "session_aware", "sa_decor"}
-    assert wanted["sa_decor"] == [f"manual: {kind}" for kind in ("instance method", "class method", "static method")]
-
-
 def test_seeded_dict_copy_on_the_manual_path_fails_the_check(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--check", "--slow", "--time", "manual"]) == 1
     verdicts = {line[24:]: line[:6] for line in capsys.readouterr().out.splitlines()}
     assert verdicts["manual: instance method, x raw call"] == "MISSED"
-
-
-@pytest.mark.parametrize(("is_counted", "cost"), [(True, 1_234_567.0), (False, 0.0123)])
-def test_tables_fit_a_page(is_counted: bool, cost: float) -> None:
-    found: Costs = {
-        (case, subject): cost
-        for section in _table._SECTIONS
-        for case in section.columns
-        for subject in ("raw call", "by hand", "sqlalchemy-transactional")
-    }
-    text = tables(found, is_counted=is_counted) + notes(is_counted=is_counted) + command.heading(is_counted=is_counted)
-    assert all(len(line) <= 125 and line == line.rstrip() for line in text.splitlines())
 
 
 def test_table_has_a_dash_where_nothing_was_measured() -> None:
@@ -162,20 +119,3 @@ def test_table_has_a_dash_where_nothing_was_measured() -> None:
         "| by hand, instructions |  2,000 |      1 |\n"
         "| session-aware         |   0.95 |      - |\n"
     )
-
-
-def test_marks_stand_around_the_repetitions() -> None:
-    events: list[str] = []
-    case = Case("call()", {"call": lambda: events.append("call")})
-    case.measure(lambda: events.append("mark"), times=2)
-    assert events == [*["call"] * 6, "mark", "call", "call", "mark"]
-
-
-def test_awaited_statement_is_marked_likewise() -> None:
-    events: list[str] = []
-
-    async def call() -> None:
-        events.append("call")
-
-    Case("await call()", {"call": call}, is_async=True, around=adisposed).measure(lambda: events.append("mark"), times=2)
-    assert events == [*["call"] * 6, "mark", "call", "call", "mark"]

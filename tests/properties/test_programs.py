@@ -25,7 +25,7 @@ from tests.servers.postgresql import PostgreSQL
 
 _EXAMPLES = os.environ.get("PROPERTIES_EXAMPLES")
 _performance = settings(
-    max_examples=int(_EXAMPLES or 250),
+    max_examples=int(_EXAMPLES or 150),
     derandomize=_EXAMPLES is None,
     database=None,
     deadline=None,
