@@ -20,7 +20,7 @@ from sqlalchemy import event, exc, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
-from session_aware import NEW_SESSION, CommitOutcomeUnknown, SessionAwareError
+from session_aware import NEW_SESSION, CommitOutcomeUnknown, SessionAwareError, auto_session_ctx
 from session_aware._database.events import OWNER_KEY
 from tests.databases import AsyncDatabase, SyncDatabase
 from tests.ledger import Account, Entry
@@ -270,6 +270,9 @@ def test_factory_that_fails_is_raised_from_async_calls(async_database: AsyncData
                 pass
         with pytest.raises(LookupError):
             async with Here().opened("ann"):
+                pass
+        with pytest.raises(LookupError):
+            async with auto_session_ctx(async_session_factory=factory):
                 pass
 
     async_database.run(scenario())

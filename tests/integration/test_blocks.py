@@ -349,19 +349,6 @@ def test_block_that_nobody_leaves_gives_its_connection_back_when_it_is_collected
     assert database.owners() == []
 
 
-def test_async_context_whose_factory_fails_leaks_nothing(async_database: AsyncDatabase) -> None:
-    def factory() -> AsyncSession:
-        raise LookupError
-
-    async def scenario() -> None:
-        with pytest.raises(LookupError):
-            async with auto_session_ctx(async_session_factory=factory):
-                pytest.fail("the block was entered")
-
-    async_database.run(scenario())
-    assert async_database.recorder.events == NOTHING
-
-
 def test_session_of_the_other_kind_is_refused(sqlite: SyncDatabase, aiosqlite: AsyncDatabase) -> None:
     async def scenario() -> None:
         with sqlite.maker() as session, pytest.raises(SessionParameterError):

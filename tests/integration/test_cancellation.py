@@ -332,7 +332,8 @@ def test_cancelled_commit_that_fails_says_so_and_rolls_back(async_postgres: Asyn
     assert async_postgres.recorder.events == ["CHECKOUT", "BEGIN", "COMMIT", "CHECKIN"]
 
 
-def test_cancellation_in_the_body_rolls_back(async_database: AsyncDatabase) -> None:
+@pytest.mark.parametrize("is_block", [False, True])
+def test_cancellation_in_the_body_rolls_back(async_database: AsyncDatabase, is_block: bool) -> None:
     async def scenario() -> None:
         reached = asyncio.Event()
 
@@ -341,7 +342,11 @@ def test_cancellation_in_the_body_rolls_back(async_database: AsyncDatabase) -> N
             reached.set()
             await asyncio.Event().wait()
 
-        task = asyncio.create_task(work_on(async_database).run(body))
+        async def block() -> None:
+            async with auto_session_ctx(async_session_factory=async_database.maker) as session:
+                await body(session)
+
+        task = asyncio.create_task(block() if is_block else work_on(async_database).run(body))
         await reached.wait()
         task.cancel("because")
         with pytest.raises(asyncio.CancelledError) as caught:
@@ -405,26 +410,6 @@ def test_rollback_that_is_cancelled_twice_is_awaited(async_database: AsyncDataba
 
     async_database.run(scenario())
     assert async_database.owners() == []
-
-
-def test_cancellation_in_a_block_rolls_back(async_database: AsyncDatabase) -> None:
-    async def scenario() -> None:
-        reached = asyncio.Event()
-
-        async def unit() -> None:
-            async with auto_session_ctx(async_session_factory=async_database.maker) as session:
-                await aadd(session, "ann")
-                reached.set()
-                await asyncio.Event().wait()
-
-        task = asyncio.create_task(unit())
-        await reached.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    async_database.run(scenario())
-    assert async_database.recorder.events == UNDONE
 
 
 def test_task_group_that_fails_rolls_its_siblings_back(async_postgres: AsyncDatabase) -> None:

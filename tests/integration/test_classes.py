@@ -98,15 +98,6 @@ def test_method_under_another_name_stays_session_aware(sqlite: SyncDatabase) -> 
     assert Below().bound.__self__.__class__ is Accounts  # type: ignore[attr-defined] # a bound method
 
 
-def test_patch_of_the_base_reaches_the_subclass(sqlite: SyncDatabase) -> None:
-    class Below(Opening, session_factory=sqlite.maker):
-        """Inherits."""
-
-    with mock.patch.object(Opening, "open", lambda _self, owner: owner):
-        assert Below().open("ann") == "ann"  # type: ignore[comparison-overlap] # patched
-    assert Below().open("ann").owner == "ann"
-
-
 def test_dispatching_method_under_another_name_stays_session_aware(sqlite: SyncDatabase) -> None:
     class Below(Accounts, session_factory=sqlite.maker):
         again = Accounts.dispatched

@@ -23,7 +23,6 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 from unittest import mock
 
-import attrs
 import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
@@ -31,7 +30,6 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from session_aware import (
     NEW_SESSION,
-    NestedSessionWarning,
     Propagation,
     PropagationError,
     SessionAwareService,
@@ -300,21 +298,6 @@ def test_static_and_class_methods_know_the_class_they_were_reached_through() -> 
     assert Other.of_class("a")[0] is Other
 
 
-def test_super_without_arguments_survives_a_class_that_attrs_builds_twice() -> None:
-    class Base(SessionAwareService, session_factory=maker):
-        def name(self, *, session: Session = NEW_SESSION) -> str:
-            return "base"
-
-    @attrs.define
-    class Built(Base):
-        x: int = 1
-
-        def name(self, *, session: Session = NEW_SESSION) -> str:
-            return "built on " + super().name(session=session)
-
-    assert Built().name() == Built().name(session=GIVEN) == "built on base"
-
-
 def test_dataclass_with_slots_keeps_keywords_and_wraps_once() -> None:
     @dataclass(slots=True)
     class Built(SessionAwareService, session_factory=maker, propagation=Propagation.REQUIRES_NEW):
@@ -388,17 +371,6 @@ def test_class_that_is_created_while_configure_runs_is_reached(monkeypatch: pyte
 
     with pytest.raises(PropagationError):
         Short().get(session=GIVEN)
-
-
-def test_nested_warning_points_to_the_callers_line_through_lanes() -> None:
-    class Outer(Words):
-        def outer(self, *, session: Session = NEW_SESSION) -> str:
-            return self.say("a")  # this line
-
-    with pytest.warns(NestedSessionWarning) as caught:
-        Outer().outer()
-    assert caught[0].filename == __file__
-    assert "this line" in linecache.getline(__file__, caught[0].lineno)
 
 
 def test_classes_stay_collectable() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from session_aware import Propagation, SessionPolicy
 from session_aware._unit.configuration import NO_SETTINGS
-from session_aware._unit.policy import NO_POLICY, merge
+from session_aware._unit.policy import NO_POLICY
 
 
 def test_policy_says_nothing_by_default() -> None:
@@ -61,24 +61,6 @@ def test_value_of_a_wrong_type_is_refused(keywords: dict[str, Any]) -> None:
 def test_replace_checks_the_new_value() -> None:
     with pytest.raises(ValueError, match="leaves no transaction"):
         dataclasses.replace(SessionPolicy(), isolation_level="AUTOCOMMIT")
-
-
-def test_merge_takes_the_nearest_value_of_each_keyword() -> None:
-    method = SessionPolicy(read_only=False)
-    of_class = SessionPolicy(read_only=True, propagation=Propagation.NESTED)
-    process = SessionPolicy(propagation=Propagation.MANDATORY, isolation_level="SERIALIZABLE")
-    merged = merge(method, of_class, process)
-    assert merged == SessionPolicy(propagation=Propagation.NESTED, read_only=False, isolation_level="SERIALIZABLE")
-
-
-def test_merge_of_nothing_said_says_nothing() -> None:
-    assert merge() is NO_POLICY
-    assert merge(SessionPolicy(), SessionPolicy()) is NO_POLICY
-
-
-def test_merge_of_one_policy_is_that_policy() -> None:
-    only = SessionPolicy(read_only=True)
-    assert merge(SessionPolicy(), only, SessionPolicy()) is only
 
 
 def test_settings_say_nothing_by_default() -> None:
