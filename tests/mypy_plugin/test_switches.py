@@ -12,6 +12,8 @@ from session_aware._declare import service
 from session_aware.mypy_plugin import OLDEST_MYPY, _dispatch, _rules, _services, plugin
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.mypy_plugin.checking import Project
 
 EVERY_CODE = """
@@ -52,6 +54,18 @@ def test_each_code_and_all_of_them_are_switched_off_by_name_in_the_section_of_a_
     project.write("without_any.py", EVERY_CODE.replace("# E: ", "# "))
     sections.append("[mypy-without_any]\ndisable_error_code = session-aware")
     project.verify(configuration="\n".join(sections))
+
+
+@pytest.mark.parametrize("section", ["mypy", "mypy-codes"])
+def test_codes_are_known_when_mypy_reads_its_configuration(section: str, tmp_path: Path) -> None:
+    (tmp_path / "codes.py").write_text("number = 1\n")
+    switches = "\n".join(f"  {code}," for code in [*CODES, "session-aware"])
+    heading = "" if section == "mypy" else f"[{section}]\n"
+    configuration = f"[mypy]\nplugins = session_aware.mypy_plugin\n{heading}disable_error_code =\n{switches}\n"
+    (tmp_path / "mypy.ini").write_text(configuration)
+    command = [sys.executable, "-m", "mypy", "codes.py"]  # in a process of its own, where nothing has imported the rules
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Success: no issues found in 1 source file\n", "")
 
 
 def test_parent_code_switches_all_off(project: Project) -> None:
