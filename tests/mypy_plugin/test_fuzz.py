@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from session_aware.mypy_plugin import _rules
-from tests.mypy_plugin.fuzz import Fuzz, main, programs
+from tests.mypy_plugin.fuzz import main
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +54,5 @@ def test_programs_are_checked_as_they_stand_and_with_sessions(
         raise ValueError(msg)
 
     monkeypatch.setattr(_rules, "is_service", fails)
-    fuzz = Fuzz(tmp_path)
-    fuzz.check(list(programs(tmp_path)))
-    assert fuzz.failures == ["check-some.testMethods: ValueError: seeded"]
+    assert main(str(tmp_path)) == 1
+    assert "check-some.testMethods: ValueError: seeded" in capsys.readouterr().out
