@@ -1,1 +1,4 @@
-"""What ``python -m session_aware demo`` runs: a ledger written as a user of the library would write it."""
+"""What ``python -m session_aware demo`` runs: a ledger as a user of the library writes it, and what calls it.
+
+Read ``ledger`` first.
+"""

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Sequence
 
-from sqlalchemy.ext.asyncio import AsyncSession  # noqa: TC002 - the library checks the annotations that it can resolve
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from session_aware import NEW_SESSION, SessionAwareService, auto_session_func
-from session_aware._tools.demo.ledger import Ledger, statement_of
-from session_aware._tools.demo.model import Account, Line, Order, Totals, Transfer
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from sqlalchemy.ext.asyncio import async_sessionmaker
+from session_aware._tools.demo.ledger import Account, Ledger, Line, Order, Transfer
 
 __all__ = ["AsyncLedger"]
 
@@ -44,11 +38,11 @@ class AsyncLedger(SessionAwareService):
     async def statement(self, name: str, *, session: AsyncSession = NEW_SESSION) -> AsyncIterator[Line]:
         """Stream an account's entries, oldest first; the session stays open until the last one was read."""
         balance = 0
-        async for text, cents in await session.stream(statement_of(name)):
+        async for text, cents in await session.stream(self._ledger.entries_of(name)):
             balance += cents
             yield Line(text, cents, balance)
 
     @auto_session_func(read_only=True)
-    async def totals(self, *, session: AsyncSession = NEW_SESSION) -> Totals:
-        """Add everything up."""
-        return await session.run_sync(lambda joined: self._ledger.totals(session=joined))
+    async def accounts(self, *, session: AsyncSession = NEW_SESSION) -> Sequence[Account]:
+        """Give all accounts with their entries; see ``Ledger.accounts``."""
+        return await session.run_sync(lambda joined: self._ledger.accounts(session=joined))
