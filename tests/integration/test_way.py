@@ -53,7 +53,7 @@ def sessions() -> Iterator[sessionmaker[Session]]:
 def service_on(sessions: sessionmaker[Session]) -> Any:
     class Accounts(SessionAwareService, session_factory=sessions):
         def count(self, *, session: Session = NEW_SESSION) -> int:
-            return session.connection().exec_driver_sql("SELECT 1").scalar_one()
+            return int(session.connection().exec_driver_sql("SELECT 1").scalar_one())
 
     return Accounts
 
