@@ -135,11 +135,12 @@ class Fuzz:
         findings: The lines that report something of ours.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, cache: Path) -> None:
         self.counts: Counter[str] = Counter()
         self.failures: list[str] = []
         self.findings: list[str] = []
         self.folder = folder
+        self.cache = cache
         self.configuration = folder / "mypy.ini"
         self.configuration.write_text("[mypy]\nplugins = session_aware.mypy_plugin\n")
 
@@ -185,7 +186,7 @@ class Fuzz:
         if has_plugin:
             options.config_file = str(self.configuration)
             options.plugins = ["session_aware.mypy_plugin"]
-        options.cache_dir = str(self.folder / "cache" / str(has_plugin))
+        options.cache_dir = str(self.cache / str(has_plugin))
         options.mypy_path = [str(path) for path in PATHS]
         options.python_executable = sys.executable
         options.check_untyped_defs = options.ignore_missing_imports = True
@@ -208,20 +209,22 @@ def main(*arguments: str) -> int:
     parser = ArgumentParser(prog="python -m tests.mypy_plugin.fuzz")
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--cases", type=int)
+    parser.add_argument("--cache", type=Path, help="a folder to keep mypy's caches in (default: they are not kept)")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         every = list(programs(options.folder or _fetched(folder)))
         sample = every[:: max(1, len(every) // (options.cases or len(every)))]
         print(f"mypy {mypy.version.__version__}: {len(sample)} of {len(every)} programs")
-        plain = _run(folder, "as they stand", sample)
+        cache = options.cache or folder / "cache"
+        plain = _run(folder, cache, "as they stand", sample)
         changed = [(name, source) for name, program in sample if (source := with_sessions(program))]
-        full = _run(folder, "with sessions", changed)
+        full = _run(folder, cache, "with sessions", changed)
     return int(bool(plain.failures or plain.findings or full.failures or not full.findings))
 
 
-def _run(folder: Path, title: str, sample: Sequence[tuple[str, str]]) -> Fuzz:
-    fuzz = Fuzz(folder)
+def _run(folder: Path, cache: Path, title: str, sample: Sequence[tuple[str, str]]) -> Fuzz:
+    fuzz = Fuzz(folder, cache)
     for start in range(0, len(sample), BATCH):
         fuzz.check(sample[start : start + BATCH])
     print(f"{title}: {dict(sorted(fuzz.counts.items()))}, {len(fuzz.failures)} failures of a rule")

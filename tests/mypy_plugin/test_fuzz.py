@@ -42,7 +42,8 @@ def test_programs_are_checked_as_they_stand_and_with_sessions(
 ) -> None:
     (tmp_path / "check-some.test").write_text(DATA)
     (tmp_path / "cmdline.test").write_text(DATA)
-    assert main(str(tmp_path)) == 0
+    cache = f"--cache={tmp_path / 'cache'}"
+    assert main(str(tmp_path), cache) == 0
     head, plain, _, changed, _ = capsys.readouterr().out.splitlines()
     assert head.endswith(": 2 of 2 programs")
     assert plain == "as they stand: {'checked': 2}, 0 failures of a rule"
@@ -54,5 +55,5 @@ def test_programs_are_checked_as_they_stand_and_with_sessions(
         raise ValueError(msg)
 
     monkeypatch.setattr(_rules, "is_service", fails)
-    assert main(str(tmp_path)) == 1
+    assert main(str(tmp_path), cache) == 1
     assert "check-some.testMethods: ValueError: seeded" in capsys.readouterr().out
