@@ -57,8 +57,8 @@ FAULTS = (
         "except Exception",
         "asyncpg",
         (unit.Unit.__exit__, asynchronous.leave),
-        "if error is not None:",
-        "if isinstance(error, Exception):",
+        "except BaseException as failure:",
+        "except Exception as failure:",
         "cancelled_but_applied",
     ),
     Fault(

@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.util import await_only
 
@@ -48,7 +48,7 @@ def work_on(database: AsyncDatabase) -> Work:
 
 
 @pytest.fixture
-def _slow_commit(postgresql: PostgreSQL) -> Iterator[None]:
+def _slow_commit(postgresql: PostgreSQL, postgresql_witness: Engine) -> Iterator[None]:
     """Let every COMMIT of an account take 0.4 seconds, in the server."""
     engine = create_engine(postgresql.url("psycopg"), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
@@ -410,6 +410,29 @@ def test_rollback_that_is_cancelled_twice_is_awaited(async_database: AsyncDataba
 
     async_database.run(scenario())
     assert async_database.owners() == []
+
+
+def test_cancellation_during_the_rollback_of_an_error_is_awaited_and_raised(async_database: AsyncDatabase) -> None:
+    async def scenario() -> None:
+        rolling = asyncio.Event()
+
+        class Slow(AsyncSession):
+            async def rollback(self) -> None:
+                rolling.set()
+                await asyncio.sleep(0)
+                await super().rollback()
+
+        class Here(AsyncAccounts, async_session_factory=async_sessionmaker(async_database.engine, class_=Slow)):
+            pass
+
+        task = asyncio.create_task(Here().open("bad"))
+        await rolling.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async_database.run(scenario())
+    assert async_database.recorder.events == UNDONE
 
 
 def test_task_group_that_fails_rolls_its_siblings_back(async_postgres: AsyncDatabase) -> None:
