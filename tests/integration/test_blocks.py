@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import gc
+import time
+import weakref
 from collections.abc import Callable
 from typing import Any, cast
 from unittest import mock
@@ -26,6 +29,8 @@ from session_aware import (
     auto_session_ctx,
     configure,
 )
+from session_aware._call import block as _call_block
+from session_aware._unit import nesting
 from tests.databases import AsyncDatabase, SyncDatabase
 from tests.services import JOINED, NOTHING, OWNED, UNDONE, Failure, aadd, add
 
@@ -236,6 +241,53 @@ def test_context_can_be_entered_again_and_not_twice_at_once(database: SyncDataba
             with pytest.raises(SessionAwareError, match="it is open already"), block:
                 pytest.fail("the block was entered")
     assert database.recorder.events == OWNED * 2
+
+
+def test_context_that_is_interrupted_on_entry_can_be_entered_again(
+    database: SyncDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = auto_session_ctx(session_factory=database.maker)
+    with monkeypatch.context() as patch:
+
+        def interrupted(opening: Any) -> None:
+            nesting.note_start(opening)
+            raise KeyboardInterrupt
+
+        patch.setattr(_call_block, "note_start", interrupted)
+        with pytest.raises(KeyboardInterrupt), block:
+            pytest.fail("the block was entered")
+    with block as session:
+        add(session, "ann")
+    assert database.recorder.events == OWNED
+
+
+def test_block_may_be_entered_where_nothing_is_above_it_on_the_stack(postgres: SyncDatabase) -> None:
+    block: Any = auto_session_ctx(session_factory=postgres.maker)
+    _thread.start_new_thread(block.__enter__, ())
+    while block.session is None:
+        time.sleep(0)
+    add(block.session, "ann")
+    block.__exit__(None, None, None)
+    assert postgres.recorder.events == OWNED
+
+
+def test_block_that_is_over_keeps_no_session(database: SyncDatabase) -> None:
+    block = auto_session_ctx(session_factory=database.maker)
+    with block as session:
+        gone = weakref.ref(session)
+    del session
+    gc.collect()
+    assert gone() is None
+
+
+def test_policy_of_a_block_comes_before_that_of_configure(database: SyncDatabase) -> None:
+    configure(read_only=True, propagation=Propagation.NESTED)
+    with auto_session_ctx(session_factory=database.maker, read_only=False) as session:
+        add(session, "ann")
+    assert database.recorder.events == OWNED
+    with database.maker() as session, auto_session_ctx(session, propagation=Propagation.REQUIRED):
+        add(session, "bob")
+        assert not session.in_nested_transaction()
 
 
 def test_context_that_was_not_entered_cannot_be_left() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import inspect
+import itertools
 import sys
 import threading
 import warnings
@@ -13,14 +14,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
 from types import CodeType
-from typing import Any, Final
+from typing import Any, Final, cast
 from unittest.mock import Mock
 
 import pytest
-from sqlalchemy import create_engine, event
+from sqlalchemy import create_engine, event, select
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import Session, sessionmaker
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from sqlalchemy.pool import QueuePool, StaticPool
 from sqlalchemy.util import await_only
 
 from session_aware import (
@@ -240,12 +242,109 @@ def test_factory_without_an_engine_is_found_by_itself(sqlite: SyncDatabase) -> N
         outer.forgets()
 
 
-def test_sync_call_inside_an_async_body_is_found(aouter: AsyncOuter, outer: Outer, aiosqlite: AsyncDatabase) -> None:
+def test_factory_without_an_engine_that_is_a_method_is_found_by_itself(sqlite: SyncDatabase) -> None:
+    class Made:
+        def session(self) -> Session:
+            return Session(binds={Account: sqlite.engine})
+
+    outer = Outer()
+    outer.session_factory = Made().session
+    with pytest.warns(NestedSessionWarning):
+        outer.forgets()
+
+
+def test_session_that_a_registry_has_is_found(outer: Outer, sqlite: SyncDatabase) -> None:
+    registry = scoped_session(sqlite.maker)
+    assert outer.calls(outer.is_open, session=cast("Session", registry))  # it has no session yet
+    assert not registry.registry.has()
+    registry.connection()
+    with pytest.warns(NestedSessionWarning, match=" inside Outer.calls, "):
+        outer.calls(outer.is_open, session=cast("Session", registry))
+    with auto_session_ctx(registry), pytest.warns(NestedSessionWarning, match=" inside auto_session_ctx in "):
+        outer.is_open()
+    registry.remove()
+
+
+@pytest.mark.parametrize("is_used", [True, False])
+def test_of_several_binds_those_count_that_the_session_has_used(
+    outer: Outer, sqlite: SyncDatabase, databases: Databases, is_used: bool
+) -> None:
+    other = databases.sync("sqlite", name="other")
+    used, default = (sqlite, other) if is_used else (other, sqlite)
+    with (
+        Session(default.engine, binds={Account: used.engine}) as session,
+        warnings.catch_warnings(record=True) as seen,
+    ):
+        warnings.simplefilter("always")
+        session.scalars(select(Account)).all()
+        outer.calls(outer.is_open, session=session)
+    assert bool(seen) is is_used
+
+
+def test_factory_that_waits_for_the_outer_connection_is_warned_of_first(tmp_path: Path) -> None:
+    engine = create_engine(
+        f"sqlite:///{tmp_path / 'one.sqlite'}", poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.01
+    )
+
+    def for_a_tenant() -> Session:
+        session = Session(engine)
+        session.connection()
+        return session
+
+    outer = Outer()
+    outer.session_factory = for_a_tenant
+    with pytest.warns(NestedSessionWarning), pytest.raises(PoolTimeoutError):
+        outer.forgets()
+    engine.dispose()
+
+
+def test_other_blocks_of_a_frame_hide_neither_its_body_nor_its_blocks(
+    outer: Outer, sqlite: SyncDatabase, databases: Databases
+) -> None:
+    other = databases.sync("sqlite", name="other")
+
+    class Hiding(Outer, session_factory=sqlite.maker):
+        def hides(self, *, session: Session = NEW_SESSION) -> bool:
+            with auto_session_ctx(session_factory=other.maker):
+                return self.is_open()
+
+    with pytest.warns(NestedSessionWarning, match=r" inside .*Hiding.hides, "):
+        Hiding().hides()
+    with auto_session_ctx(session_factory=sqlite.maker), other.maker() as session, auto_session_ctx(session):
+        with pytest.warns(NestedSessionWarning, match=" inside auto_session_ctx in test_other_blocks_"):
+            outer.is_open()
+
+
+@pytest.mark.parametrize("method", ["is_open", "tries"])
+def test_body_eight_frames_away_is_found_whatever_is_called(outer: Outer, method: str) -> None:
+    def deep(left: int) -> Any:
+        return deep(left - 1) if left else getattr(outer, method)()
+
+    with pytest.warns(NestedSessionWarning):
+        outer.calls(lambda: deep(5))
+
+
+def test_sync_call_inside_an_async_body_is_found(
+    aouter: AsyncOuter, outer: Outer, sqlite: SyncDatabase, aiosqlite: AsyncDatabase
+) -> None:
     async def inner() -> bool:
         return outer.is_open()
 
-    with pytest.warns(NestedSessionWarning, match="^Outer.is_open was called without 'session=' inside AsyncOuter.calls, "):
+    async def block() -> bool:
+        with auto_session_ctx(session_factory=sessionmaker(sqlite.engine)) as session:
+            return session.in_transaction()
+
+    with pytest.warns(
+        NestedSessionWarning,
+        match=r"^Outer.is_open was called without 'session=' inside AsyncOuter.calls, .* "
+        r"Write 'await session.run_sync\(lambda joined: is_open\(..., session=joined\)\)', or give it ",
+    ):
         aiosqlite.run(aouter.calls(inner))
+    with pytest.warns(
+        NestedSessionWarning,
+        match=r" Write 'async with auto_session_ctx\(session\)' with the session of AsyncOuter.calls, or give it ",
+    ):
+        aiosqlite.run(aouter.calls(block))
 
 
 def test_sync_call_inside_run_sync_is_found_and_points_to_it(
@@ -354,6 +453,33 @@ def test_async_block_is_found_also_on_an_exit_stack(aouter: AsyncOuter, aiosqlit
             aiosqlite.run(scenario())
 
 
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_blocks_of_a_frame_may_end_in_any_order(outer: Outer, sqlite: SyncDatabase, order: tuple[int, ...]) -> None:
+    stacks = [ExitStack() for _ in order]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NestedSessionWarning)
+        for stack in stacks:
+            stack.enter_context(auto_session_ctx(session_factory=sqlite.maker))
+    for number in order:
+        with pytest.warns(NestedSessionWarning, match=" inside auto_session_ctx in "):
+            outer.is_open()
+        stacks[number].close()
+    assert nesting._blocks == {}
+    assert outer.is_open()
+
+
+def test_block_that_is_dropped_hides_no_other_one_of_its_frame(outer: Outer, sqlite: SyncDatabase) -> None:
+    with auto_session_ctx(session_factory=sqlite.maker):
+        dropped = auto_session_ctx(session_factory=sqlite.maker)
+        with pytest.warns(NestedSessionWarning):
+            dropped.__enter__()
+        del dropped
+        gc.collect()
+        with pytest.warns(NestedSessionWarning, match=" inside auto_session_ctx in "):
+            outer.is_open()
+    assert nesting._blocks == {}
+
+
 def test_blocks_that_end_in_another_order_are_each_found_while_they_are_open(outer: Outer, sqlite: SyncDatabase) -> None:
     one, other = (auto_session_ctx(session_factory=sqlite.maker) for _ in range(2))
     one.__enter__()
@@ -411,9 +537,7 @@ def test_where_none_was_passed_on_it_does_not_ask_for_what_is_written_there(oute
     inner = Inner()
     inner.session_factory = outer.session_factory
     write = "Pass the session of Outer.calls on to it, and to each call in between"
-    expected = "Inner.run was called with None for 'session' inside Outer.calls" + SO.format(
-        outer="Outer.calls", write=write
-    )
+    expected = "Inner.run was called without a session inside Outer.calls" + SO.format(outer="Outer.calls", write=write)
     assert said(lambda: outer.calls(between)).endswith(expected)
 
 
@@ -518,7 +642,11 @@ def test_warning_as_an_error_leaks_nothing(outer: Outer, sqlite: SyncDatabase) -
     block, inner = (auto_session_ctx(session_factory=sqlite.maker) for _ in range(2))
     with pytest.raises(NestedSessionWarning), block, inner:
         pytest.fail("the block was entered")
+    with pytest.raises(NestedSessionWarning), sqlite.maker.begin() as session:  # whose engine shows only that of the new one
+        outer.calls(outer.is_open, session=session)
     assert sqlite.recorder.events == NOTHING
+    made = [made for made in gc.get_objects() if type(made) is Session and made.in_transaction()]
+    assert made == []  # what the factory had returned is closed
     assert outer.open("ann").owner == "ann"
     assert sqlite.recorder.events == OWNED
 
@@ -562,6 +690,31 @@ def test_a_memory_is_no_database_that_an_async_engine_has_too(database: str) -> 
 
     asyncio.run(scenario())
     engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("postgresql+psycopg://ann@host/name", "postgresql+asyncpg://bob@host/name", True),
+        ("postgresql+psycopg://host:1/name", "postgresql+asyncpg://host:2/name", False),
+        ("postgresql+psycopg://host/name", "postgresql+asyncpg://host/other", False),
+        ("postgresql+psycopg://host/name", "postgresql+asyncpg://other/name", False),
+        ("postgresql+psycopg:///name?host=a", "postgresql+asyncpg:///name?host=b", False),
+        ("postgresql+psycopg://ann@host", "postgresql+asyncpg://bob@host", False),
+        ("postgresql+psycopg://host/name", "postgresql+psycopg://host/name", False),  # two engines may be two on purpose
+        ("sqlite:///name", "sqlite+aiosqlite:///name", True),
+        (f"sqlite:///{Path('name').absolute()}", "sqlite+aiosqlite:///name", True),
+        ("sqlite:///name", "sqlite:///name", False),
+    ],
+)
+def test_urls_of_a_sync_and_an_async_engine_tell_whether_they_are_one_database(one: str, other: str, is_same: bool) -> None:
+    sessions = []
+    for url in (one, other):
+        is_async = "asyncpg" in url or "aiosqlite" in url
+        engine = create_async_engine(url).sync_engine if is_async else create_engine(url)
+        sessions.append(Session(engine))
+    sessions[1].begin()
+    assert nesting._is_same_database(*sessions) is is_same
 
 
 def test_given_session_that_has_not_begun_is_exempt(outer: Outer, sqlite: SyncDatabase) -> None:
@@ -634,6 +787,21 @@ def test_eager_task_is_exempt_and_what_its_own_body_awaits_is_not(aouter: AsyncO
                 return await asyncio.create_task(aouter.forgets())
 
         assert await aouter.calls(deeper)
+
+    aiosqlite.run(scenario())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+def test_eager_task_of_an_async_iterator_is_exempt(aouter: AsyncOuter, aiosqlite: AsyncDatabase) -> None:
+    async def items() -> AsyncIterator[bool]:
+        yield await aouter.is_open()
+
+    async def inner() -> bool:
+        return await asyncio.create_task(cast("Any", anext(items())))
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009 - not in 3.11
+        assert await aouter.calls(inner)
 
     aiosqlite.run(scenario())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import logging
 import subprocess
 import sys
@@ -89,6 +90,19 @@ def test_observer_hears_of_each_owned_unit(database: SyncDatabase, records: list
     ]
     assert [record.error for record in records] == [None, caught.value, None, None]
     assert 0 < sum(record.seconds for record in records) <= took
+
+
+def test_clock_of_a_unit_starts_when_its_body_does(async_database: AsyncDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = work_on(async_database)
+    now = itertools.count()
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(now)))
+    coroutine = work.aopen("ann")
+    records: list[UnitRecord] = []
+    configure(observer=records.append)  # also of a coroutine that was made before
+    for _ in range(100):
+        next(now)
+    async_database.run(coroutine)
+    assert [record.seconds for record in records] == [1.0]
 
 
 def test_observer_hears_of_each_owned_async_unit(async_database: AsyncDatabase, records: list[UnitRecord]) -> None:

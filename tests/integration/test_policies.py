@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session, SessionTransaction, scoped_session, sessionm
 
 from session_aware import (
     NEW_SESSION,
+    NestedSessionWarning,
     PoisonedTransactionError,
     PolicyConflictError,
     Propagation,
@@ -1099,7 +1100,7 @@ def test_shared_session_is_refused_and_left_alone(database: SyncDatabase) -> Non
     class Here(Accounts, session_factory=lambda: shared):
         def twice(self, *, session: Session = NEW_SESSION) -> None:
             add(session, "ann")
-            with pytest.raises(SessionFactoryError, match="twice is using"):
+            with pytest.warns(NestedSessionWarning), pytest.raises(SessionFactoryError, match="twice is using"):
                 self.open("bob")
 
     Here().twice()

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
+import itertools
 import threading
+import traceback
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, event, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -174,6 +185,86 @@ def test_send_throw_and_the_return_value_pass_through(streams: Streams, database
     assert caught.value.value == 2
     assert database.recorder.events == OWNED
     assert database.owners() == ["ann", "bob"]
+
+
+class Chunk:
+    """Knows how many of it there are."""
+
+    alive = 0
+
+    def __init__(self) -> None:
+        Chunk.alive += 1
+
+    def __del__(self) -> None:
+        Chunk.alive -= 1
+
+
+def test_stream_keeps_no_item_while_the_next_one_is_made(sqlite: SyncDatabase, aiosqlite: AsyncDatabase) -> None:
+    alive = []
+
+    @auto_session_func(session_factory=sqlite.maker)
+    def chunks(*, session: Session = NEW_SESSION) -> Iterator[Chunk]:
+        for _ in range(3):
+            alive.append(Chunk.alive)
+            yield Chunk()
+
+    @auto_session_func(async_session_factory=aiosqlite.maker)
+    async def achunks(*, session: AsyncSession = NEW_SESSION) -> AsyncIterator[Chunk]:
+        for _ in range(3):
+            alive.append(Chunk.alive)
+            yield Chunk()
+
+    async def read() -> None:
+        async for chunk in achunks():
+            del chunk
+
+    for one in chunks():
+        del one
+    aiosqlite.run(read())
+    assert alive == [0] * 6
+
+
+def outcome(call: Callable[[], object]) -> object:
+    """Return the result of a call, or what its exception shows: where it came from and what came before it."""
+    try:
+        return call()
+    except BaseException as error:  # noqa: BLE001 - compared
+        contexts = []
+        context = error.__context__
+        while context is not None:
+            contexts.append(type(context))
+            context = context.__context__
+        return type(error), str(error), traceback.extract_tb(error.__traceback__)[-1].name, contexts
+
+
+@pytest.mark.parametrize("way", [*itertools.product(["next", "send", "throw", "close"], repeat=3)], ids="-".join)
+def test_stream_behaves_like_yield_from(sqlite: SyncDatabase, way: tuple[str, ...]) -> None:
+    def body() -> Generator[int, Any, str]:
+        for number in range(3):
+            try:
+                yield number
+            except Failure:
+                yield -number
+            except GeneratorExit:
+                raise LookupError from None
+        return "end"
+
+    @auto_session_func(session_factory=sqlite.maker)
+    def stream(*, session: Session = NEW_SESSION) -> Generator[int, Any, str]:
+        return (yield from body())
+
+    seen = []
+    for made in (body(), stream()):
+        calls: dict[str, Callable[[], object]] = {
+            "next": functools.partial(next, made),
+            "send": functools.partial(made.send, 1),
+            "throw": functools.partial(made.throw, Failure()),
+            "close": made.close,
+        }
+        seen.append([outcome(calls[name]) for name in ("next", *way)])
+        with suppress(LookupError):
+            made.close()
+    assert seen[0] == seen[1]
 
 
 def test_exception_thrown_into_a_stream_rolls_back_and_is_the_same_object(streams: Streams, database: SyncDatabase) -> None:
@@ -458,6 +549,13 @@ def test_context_manager_method_is_a_decorator_with_a_transaction_for_each_call(
     assert (work(1), work(2)) == (1, 2)
     assert database.recorder.events == OWNED * 2
     assert database.owners() == ["ann", "bob"]
+    calls = iter(["bad", "ann", "cid"])
+    with pytest.raises(Failure):
+        work(3)
+    with pytest.raises(IntegrityError):
+        work(4)
+    assert work(5) == 5
+    assert database.owners() == ["ann", "bob", "cid"]
 
 
 def test_block_in_a_given_session_is_left_to_its_caller(streams: Streams, database: SyncDatabase) -> None:
@@ -523,10 +621,18 @@ def test_async_block_is_a_decorator_with_a_transaction_for_each_call(async_datab
         return number
 
     async def scenario() -> None:
+        nonlocal calls
         assert (await work(1), await work(2)) == (1, 2)
+        assert async_database.recorder.events == OWNED * 2
+        calls = iter(["bad", "ann", "cid"])
+        with pytest.raises(Failure):
+            await work(3)
+        with pytest.raises(IntegrityError):
+            await work(4)
+        assert await work(5) == 5
 
     async_database.run(scenario())
-    assert async_database.recorder.events == OWNED * 2
+    assert async_database.owners() == ["ann", "bob", "cid"]
 
 
 def test_async_block_with_a_savepoint_releases_it_at_the_end(astreams: AsyncStreams, async_database: AsyncDatabase) -> None:

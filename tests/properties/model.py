@@ -158,11 +158,14 @@ class Model(Interpreter[ModelSession]):
 
     @contextlib.contextmanager
     def _own(self, how: How, policy: SessionPolicy) -> Iterator[ModelSession]:
+        outer = [one for one in self._running if one.is_in_transaction]
+        if policy.propagation is Propagation.REQUIRES_NEW:
+            outer = []
+        if is_early := any(one.is_owned and one.factory == how.factory for one in outer):  # before the factory is called
+            self.stage.note("NestedSessionWarning", True)  # noqa: FBT003 - the log says where it points to
         with self._opened() as session:
-            if policy.propagation is not Propagation.REQUIRES_NEW and any(
-                self._is_forgotten(how, one) for one in self._running
-            ):
-                self.stage.note("NestedSessionWarning", True)  # noqa: FBT003 - the log says where it points to
+            if not is_early and any(self._has_one_engine or one.factory == how.factory for one in outer):
+                self.stage.note("NestedSessionWarning", True)  # noqa: FBT003 - likewise
             session.is_owned = True
             session.factory = how.factory
             session.is_read_only = session.is_refusing = policy.read_only is True
@@ -176,9 +179,6 @@ class Model(Interpreter[ModelSession]):
                 self.committed += session.commit()
             else:
                 session.flush()
-
-    def _is_forgotten(self, how: How, outer: ModelSession) -> bool:
-        return outer.is_in_transaction and (self._has_one_engine or outer.factory == how.factory)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[ModelSession]:

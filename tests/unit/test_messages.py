@@ -393,7 +393,24 @@ MESSAGES: list[tuple[Callable[[], object], type[BaseException], str]] = [
         lambda: auto_session_ctx(**cast("Any", {"retry": None})),
         TypeError,
         "auto_session_ctx: there is no option 'retry'. The options are session_factory, async_session_factory, "
-        "read_session_factory, async_read_session_factory, propagation, read_only, isolation_level, resolve_commit.",
+        "read_session_factory, async_read_session_factory, propagation, read_only, isolation_level, resolve_commit, "
+        "is_commit.",
+    ),
+    (
+        lambda: auto_session_ctx(**cast("Any", {"iscommit": False})),
+        TypeError,
+        "auto_session_ctx: there is no option 'iscommit'. Write 'is_commit='.",
+    ),
+    (
+        lambda: auto_session_func(**cast("Any", {"is_commit": False})),
+        TypeError,
+        "auto_session_func: there is no option 'is_commit'. Declare '*, is_commit: bool = True' in the function: its caller "
+        "chooses.",
+    ),
+    (
+        lambda: configure(observer=cast("Any", 5)),
+        TypeError,
+        "configure: observer must be a function that takes a UnitRecord, not 5.",
     ),
     (
         lambda: configure(**cast("Any", {"whatever": 1, "observe": print})),

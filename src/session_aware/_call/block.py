@@ -20,7 +20,6 @@ from session_aware.exceptions import SessionAwareError
 
 if TYPE_CHECKING:
     from types import CodeType, FrameType, TracebackType
-    from weakref import ref
 
     from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
     from sqlalchemy.orm import Session, scoped_session
@@ -155,7 +154,6 @@ class _Block:
     Attributes:
         session: The session that it yields, while it is open.
         frame: See ``nesting.Block``.
-        outer: Likewise.
     """
 
     __slots__ = (
@@ -166,7 +164,6 @@ class _Block:
         "_settings",
         "_unit",
         "frame",
-        "outer",
         "session",
     )
 
@@ -178,7 +175,6 @@ class _Block:
         self._unit: Unit | None = None  # None for a block that only joins
         self.session: Any = None
         self.frame: FrameType | None = None
-        self.outer: ref[Any] | None = None
 
     @property
     def name(self) -> str:
@@ -208,11 +204,12 @@ class _Block:
 
     def __enter__(self) -> object:
         self._unit = self._decide(False)  # noqa: FBT003 - likewise
-        note_start(self)
         try:
+            note_start(self)
             session = None if self._unit is None else self._unit.__enter__()
         except BaseException:
-            self._leave()
+            note_end(self)
+            self._unit = None
             raise
         self.session = session if self._given is None else self._given  # unchanged: it may be a scoped_session
         return self.session
@@ -223,11 +220,12 @@ class _Block:
 
     async def __aenter__(self) -> object:
         self._unit = self._decide(True)  # noqa: FBT003 - likewise
-        note_start(self)  # before another task can run
         try:
+            note_start(self)  # before another task can run
             session = None if self._unit is None else await self._unit.__aenter__()
         except BaseException:
-            self._leave()
+            note_end(self)
+            self._unit = None
             raise
         self.session = session if self._given is None else self._given
         return self.session

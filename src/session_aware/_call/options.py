@@ -73,7 +73,7 @@ class ConfigureOptions(Options, total=False):
 
 
 OPTIONS: Final = Options.__optional_keys__
-BLOCK_OPTIONS: Final = BlockOptions.__optional_keys__
+BLOCK_OPTIONS: Final = BlockOptions.__optional_keys__ | {"is_commit"}
 CONFIGURE_OPTIONS: Final = ConfigureOptions.__optional_keys__
 
 
@@ -86,8 +86,10 @@ def check_names(options: Mapping[str, object], known: frozenset[str], place: str
     if options.keys() <= known:
         return
     name, near = nearest([name for name in options if name not in known], known)
-    names = [name for name in (*FACTORY_KEYWORDS, *FIELDS, "observer") if name in known]
+    names = [name for name in (*FACTORY_KEYWORDS, *FIELDS, "observer", "is_commit") if name in known]
     write = f"Write '{near}='." if near else f"The options are {', '.join(names)}."
+    if name == "is_commit":
+        write = "Declare '*, is_commit: bool = True' in the function: its caller chooses."
     msg = f"{place}: there is no option {name!r}. {write}"
     raise TypeError(msg)
 

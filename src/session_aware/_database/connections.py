@@ -33,6 +33,7 @@ __all__ = [
     "check_isolation_level",
     "check_taken_connection",
     "connections_of",
+    "engines_of",
     "is_half_ended",
     "verify_levels",
 ]
@@ -68,6 +69,13 @@ def connections_of(session: Session) -> list[Connection]:
     if (transaction := session.get_transaction()) is not None:
         found.update((id(entry[0]), entry[0]) for entry in _taken(transaction).values())
     return [*found.values()]
+
+
+def engines_of(session: Session) -> list[Engine]:
+    """Return the engines of the connections that a session has taken; before it takes one, that of its default bind."""
+    transaction = session.get_transaction()
+    taken = [] if transaction is None else [entry[0].engine for entry in _taken(transaction).values()]
+    return taken or ([] if session.bind is None else [session.bind.engine])
 
 
 def check_bound_connection(session: Session, name: str) -> bool:

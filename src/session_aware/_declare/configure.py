@@ -39,6 +39,10 @@ def configure(**options: Unpack[ConfigureOptions]) -> None:
     for name in FACTORY_KEYWORDS:
         if (factory := options.get(name)) is not None:
             check_factory(factory, name, "configure")
+    observer: object = options.get("observer")
+    if observer is not None and not callable(observer):
+        msg = f"configure: observer must be a function that takes a UnitRecord, not {observer!r}."
+        raise TypeError(msg)
     configuration.update(options)
     if looks_at_given(configuration.settings.policy):
         wrapper.ask_always()

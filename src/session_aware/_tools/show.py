@@ -85,7 +85,7 @@ def _import(module: str) -> Any:  # noqa: ANN401 - a module, or what is in it
 
 
 def _refused(target: str, error: Exception) -> int:
-    print(f"show: {target}: {error}. Write 'show package.module:Class'.", file=sys.stderr)  # noqa: T201 - output
+    print(f"show: {target}: {str(error).removesuffix('.')}. Write 'show package.module:Class'.", file=sys.stderr)  # noqa: T201 - output
     return _USAGE
 
 

@@ -18,8 +18,8 @@ __all__ = ["RETRYING", "RUNNERS"]
 
 async def coroutine(unit: Unit, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]) -> object:
     """Run a coroutine function as one unit."""
-    async with unit as kwargs["session"]:  # wrapt made this dictionary for this call alone
-        awaitable = function(*args, **kwargs)
+    async with unit as session:
+        awaitable = function(*args, **{**kwargs, "session": session})
         if not isinstance(awaitable, Awaitable):
             refuse_other_result(awaitable, "an async def", unit.name)
         unit.result = result = await awaitable
@@ -60,14 +60,15 @@ async def stream(
                 step = items.athrow(error)
             else:
                 step = items.asend(sent)
+            item = sent = None  # or both would be alive while the next item is made
 
 
 @asynccontextmanager
 async def scope(
     unit: Unit, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> AsyncGenerator[object]:
-    """Run an async context manager as one unit: the session stays open for the ``async with`` block."""
-    async with unit as session:
+    """Run an async context manager as one unit; see ``runners.scope``."""
+    async with unit.fresh() as session:
         manager = function(*args, **{**kwargs, "session": session})
         if not isinstance(manager, AbstractAsyncContextManager):
             refuse_other_result(manager, "an async context manager", unit.name)

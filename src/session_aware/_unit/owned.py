@@ -15,7 +15,7 @@ from session_aware._database import before_commit, connections, driver, events, 
 from session_aware._database.events import OWNER_KEY
 from session_aware._database.listeners import listen, put_back
 from session_aware._unit import observe
-from session_aware._unit.nesting import warn_if_nested
+from session_aware._unit.nesting import outer_sessions, warn_if_same_database
 from session_aware._unit.policy import NO_POLICY, Propagation
 from session_aware._unit.results import is_deferred, is_unread, refuse_deferred, refuse_rows
 from session_aware._unit.unit import Unit
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import SessionTransaction
 
     from session_aware._database.outcome import Outcome
+    from session_aware._unit.nesting import Outer
     from session_aware._unit.request import Request
     from session_aware._unit.unit import Handle
 
@@ -58,11 +59,13 @@ class Owned(Unit):
         "_hand_out_by",
         "_handle",
         "_has_listeners",
+        "_is_attempt",
         "_is_checked",
         "_is_ended",
         "_is_handed_out",
         "_is_released",
         "_listening",
+        "_outer",
         "_preparation",
         "_started",
         "_transaction",
@@ -86,7 +89,9 @@ class Owned(Unit):
         self.is_ending = False
         self.outcome: Outcome = "rolled back"  # until COMMIT is sent
         self.begun: events.Begun = {}
-        self._started = observe.start()
+        self._started: float | None = None
+        self._is_attempt = False
+        self._outer: list[Outer] = []
         self._is_released = False
         self._is_handed_out = False
         self._is_checked = False
@@ -117,6 +122,20 @@ class Owned(Unit):
         """Say whether the unit is known to be committed."""
         return self.outcome == "committed"
 
+    def as_attempt(self) -> Owned:
+        """Return a fresh unit for the same call, of which ``Attempts`` tells."""
+        attempt = self.fresh()
+        attempt._is_attempt = True  # noqa: SLF001 - of the same class
+        return attempt
+
+    def acquire(self, kind: type[Any], registry: type[Any]) -> Any:  # noqa: ANN401 - of that kind
+        """Return a new session from the factory."""
+        if not self._is_attempt:
+            self._started = observe.start()
+        if self.request.policy.propagation is not _REQUIRES_NEW:
+            self._outer = outer_sessions(self)
+        return super().acquire(kind, registry)
+
     def needs_io_to_begin(self, session: Session) -> bool:
         """Say whether ``begin`` talks to the database; an ordinary begin only marks the session."""
         return session.in_transaction() or isinstance(session.bind, Connection)
@@ -131,8 +150,9 @@ class Owned(Unit):
         self.is_over = False
         info[OWNER_KEY] = self
         info.pop(events.ENDED_KEY, None)
-        if self.request.policy.propagation is not _REQUIRES_NEW:
-            warn_if_nested(self, session)
+        if self._outer:
+            found, self._outer = self._outer, []
+            warn_if_same_database(self, session, found)
         # It is closed right after the commit: expiry could only turn what the body returns into DetachedInstanceError.
         session.expire_on_commit = False
         if (bind := session.bind) is None or driver.may_be_silent(bind.dialect):
@@ -369,11 +389,6 @@ class Owned(Unit):
         if self._started is not None:
             started, self._started = self._started, None
             observe.report(self.name, self.outcome, started, error)
-
-    def leave_report(self) -> float | None:
-        """Leave the report of the unit to the caller, and return the time at which the unit began."""
-        started, self._started = self._started, None
-        return started
 
     def _release(self) -> Exception | None:
         """Roll back unless committed, and close; if that fails, invalidate **instead** and return the failure.

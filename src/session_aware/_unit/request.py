@@ -32,7 +32,7 @@ class Asked(enum.Enum):
     """How a unit was requested. The warning about a forgotten session depends on it."""
 
     WITHOUT = "called without 'session='"
-    WITH_NONE = "called with None for 'session'"
+    WITH_NONE = "called without a session"  # None was passed, or it is the default and nothing was
     AS_A_BLOCK = "entered without a session"
 
 

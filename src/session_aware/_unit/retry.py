@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import tenacity
 
 from session_aware._unit import observe
-from session_aware._unit.owned import Owned
 from session_aware.exceptions import CommitOutcomeUnknown
+
+if TYPE_CHECKING:
+    from session_aware._unit.owned import Owned
 
 __all__ = ["Attempts"]
 
@@ -28,14 +30,12 @@ class Attempts:
         self._number = 0
         self._first = ""  # the class of the first attempt's error, if there is a second attempt
         self._began = time.monotonic()
-        self._started = first.leave_report()
+        self._started = observe.start()
         self._attempt = first
 
     def begin(self) -> Owned:
         """Return the unit of the next attempt."""
-        if self._number > 1:
-            self._attempt = Owned(self._attempt.request, self._attempt.source)
-            self._attempt.leave_report()
+        self._attempt = self._attempt.as_attempt()
         return self._attempt
 
     def __enter__(self) -> Self:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from session_aware._unit.given import Joined, Savepoint
 from session_aware._unit.owned import Owned
@@ -46,8 +46,8 @@ _ASYNC: Final = frozenset({Kind.COROUTINE, Kind.ASYNC_GENERATOR, Kind.ASYNC_CONT
 
 def plain(unit: Unit, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]) -> object:
     """Run a plain function as one unit."""
-    with unit as kwargs["session"]:  # wrapt made this dictionary for this call alone
-        unit.result = result = function(*args, **kwargs)
+    with unit as session:
+        unit.result = result = function(*args, **{**kwargs, "session": session})
         return result
 
 
@@ -61,46 +61,61 @@ def again(unit: Owned, function: Callable[..., Any], args: tuple[object, ...], k
 
 def stream(
     unit: Unit, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]
-) -> Generator[object, object, object]:
+) -> Generator[object, Any, object]:
     """Run a generator as one unit, from its first ``next`` to its end."""
-    returned = None
+    items: Any = None
     try:
         with unit as session:
-            items = function(*args, **{**kwargs, "session": session})
-            if not isinstance(items, Generator):
-                refuse_other_result(items, "a generator", unit.name)
-            resume: Callable[[Any], object] = items.send
-            value: Any = None
-            while True:  # as "yield from" does, and keeps what a generator returns on close()
-                try:
-                    item = resume(value)
-                except StopIteration as stopped:
-                    return stopped.value
-                try:
-                    resume, value = items.send, (yield item)
-                except GeneratorExit as closing:
-                    try:
-                        items.throw(closing)
-                    except StopIteration as stopped:
-                        returned = stopped
-                    else:
-                        msg = "generator ignored GeneratorExit"
-                        raise RuntimeError(msg) from None
-                    raise
-                except BaseException as error:  # noqa: BLE001 - the body decides how to handle it
-                    resume, value = items.throw, error
+            made = function(*args, **{**kwargs, "session": session})
+            if not isinstance(made, Generator):
+                refuse_other_result(made, "a generator", unit.name)
+            items = _Items(made)
+            return (yield from items)
     except GeneratorExit:
-        if returned is None:
+        if items is None or items.returned is None:
             raise
-        return returned.value  # what close() returns since Python 3.13
+        return items.returned
+
+
+class _Items:
+    """A generator as ``yield from`` uses it. What a closed generator returns is kept, which ``yield from`` would drop."""
+
+    __slots__ = ("_generator", "returned", "send", "throw")
+
+    def __init__(self, generator: Generator[Any, Any, Any]) -> None:
+        self._generator = generator
+        self.send = generator.send
+        self.throw = generator.throw
+        self.returned: object = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> object:
+        return next(self._generator)
+
+    def close(self) -> None:
+        """Close the generator; its own ``close`` tells what it returns only since Python 3.13."""
+        try:
+            self.throw(GeneratorExit())
+        except StopIteration as stopped:
+            self.returned = stopped.value
+        except GeneratorExit:
+            pass
+        else:
+            msg = "generator ignored GeneratorExit"
+            raise RuntimeError(msg)
 
 
 @contextmanager
 def scope(
     unit: Unit, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> Generator[object]:
-    """Run a context manager as one unit: the session stays open for the ``with`` block."""
-    with unit as session:
+    """Run a context manager as one unit: the session stays open for the ``with`` block.
+
+    As a decorator, a context manager runs this anew at each call of what it decorates, so each call needs a unit of its own.
+    """
+    with unit.fresh() as session:
         manager = function(*args, **{**kwargs, "session": session})
         if not isinstance(manager, AbstractContextManager):
             refuse_other_result(manager, "a context manager", unit.name)

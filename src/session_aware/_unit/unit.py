@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from sqlalchemy.orm import Session, scoped_session
 
@@ -52,6 +52,10 @@ class Unit:
         self.source = source
         self.entered: Any = None
         self.result: object = None
+
+    def fresh(self) -> Self:
+        """Return an unused unit for the same call."""
+        return type(self)(self.request, self.source)
 
     def acquire(self, kind: type[Any], registry: type[Any]) -> Any:  # noqa: ANN401 - of that kind
         """Return the given session, or a new one from the factory."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from mypy.plugin import Plugin
 
 from session_aware._version import __version__
-from session_aware.mypy_plugin import _codes  # noqa: F401 - before mypy reads which codes are switched off
+from session_aware.mypy_plugin import _codes  # noqa: F401  # pyright: ignore[reportUnusedImport] - mypy reads soon which codes are switched off
 
 if TYPE_CHECKING:
     from collections.abc import Callable
