@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack, overload
 
@@ -222,7 +223,7 @@ class _Block:
         self._unit = self._decide(True)  # noqa: FBT003 - likewise
         try:
             note_start(self)  # before another task can run
-            session = None if self._unit is None else await self._unit.__aenter__()
+            session = None if self._unit is None else await _asynchronous().enter(self._unit)
         except BaseException:
             note_end(self)
             self._unit = None
@@ -230,9 +231,9 @@ class _Block:
         self.session = session if self._given is None else self._given
         return self.session
 
-    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+    async def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if (unit := self._leave()) is not None:
-            await unit.__aexit__(kind, error, traceback)
+            await _asynchronous().leave(unit, error)
 
     def _leave(self) -> Unit | None:
         if self.frame is None:
@@ -253,6 +254,11 @@ class _Block:
             "'*, session: Session = NEW_SESSION', or 'with auto_session_ctx(...) as session:' inside it."
         )
         raise SessionAwareError(msg)
+
+
+def _asynchronous() -> Any:  # noqa: ANN401 - a module
+    """Return the asynchronous half of units, which is imported late because it needs greenlet, an extra."""
+    return sys.modules.get("session_aware._unit.asynchronous") or import_module("session_aware._unit.asynchronous")
 
 
 def _name(code: CodeType) -> str:

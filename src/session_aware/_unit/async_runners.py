@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from session_aware._unit.asynchronous import AsyncUnit
 from session_aware._unit.results import refuse_other_result
 from session_aware._unit.runners import Kind
 
@@ -18,7 +19,7 @@ __all__ = ["RETRYING", "RUNNERS"]
 
 async def coroutine(unit: Unit, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]) -> object:
     """Run a coroutine function as one unit."""
-    async with unit as session:
+    async with AsyncUnit(unit) as session:
         awaitable = function(*args, **{**kwargs, "session": session})
         if not isinstance(awaitable, Awaitable):
             refuse_other_result(awaitable, "an async def", unit.name)
@@ -41,7 +42,7 @@ async def stream(
     unit: Unit, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> AsyncGenerator[object, object]:
     """Run an async generator as one unit, from its first item to its end."""
-    async with unit as session:
+    async with AsyncUnit(unit) as session:
         items = function(*args, **{**kwargs, "session": session})
         if not isinstance(items, AsyncGenerator):
             refuse_other_result(items, "an async generator", unit.name)
@@ -68,7 +69,7 @@ async def scope(
     unit: Unit, function: Callable[..., Any], args: tuple[object, ...], kwargs: dict[str, object]
 ) -> AsyncGenerator[object]:
     """Run an async context manager as one unit; see ``runners.scope``."""
-    async with unit.fresh() as session:
+    async with AsyncUnit(unit.fresh()) as session:
         manager = function(*args, **{**kwargs, "session": session})
         if not isinstance(manager, AbstractAsyncContextManager):
             refuse_other_result(manager, "an async context manager", unit.name)

@@ -16,9 +16,26 @@ from session_aware._unit.shield import shielded
 from session_aware.exceptions import CommitOutcomeUnknown
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from session_aware._unit.unit import Handle, Unit
 
-__all__ = ["enter", "leave"]
+__all__ = ["AsyncUnit", "enter", "leave"]
+
+
+class AsyncUnit:
+    """A unit as an asynchronous context manager."""
+
+    __slots__ = ("_unit",)
+
+    def __init__(self, unit: Unit) -> None:
+        self._unit = unit
+
+    def __aenter__(self) -> Coroutine[Any, Any, Any]:
+        return enter(self._unit)
+
+    def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> Coroutine[Any, Any, None]:
+        return leave(self._unit, error)
 
 
 async def enter(unit: Unit) -> Any:  # noqa: ANN401 - an AsyncSession

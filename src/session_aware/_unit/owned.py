@@ -1,6 +1,6 @@
 """The unit that owns its session: begin, commit or roll back, close.
 
-It is written synchronously: ``async with`` runs it in the greenlet of its session, see ``asynchronous``.
+It is written synchronously; ``asynchronous`` runs it in the greenlet of its session.
 """
 
 from __future__ import annotations

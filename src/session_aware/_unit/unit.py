@@ -1,14 +1,12 @@
-"""A unit is a context manager around one body, for ``with`` and for ``async with``.
+"""A unit is a context manager around one body.
 
 Entering it opens the session and begins; leaving it commits, or rolls back if the body raised, and closes. There are three
-kinds: ``Owned`` has a session of its own, ``Savepoint`` and ``Joined`` run in a given one. They are written synchronously;
-``async with`` runs them in the greenlet of the session, see ``asynchronous``. A unit is used once, by one thread or task.
+kinds: ``Owned`` has a session of its own, ``Savepoint`` and ``Joined`` run in a given one. They are written synchronously.
+``asynchronous.AsyncUnit`` runs one in the greenlet of its session. A unit is used once, by one thread or task.
 """
 
 from __future__ import annotations
 
-import sys
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from sqlalchemy.orm import Session, scoped_session
@@ -16,8 +14,6 @@ from sqlalchemy.orm import Session, scoped_session
 from session_aware._unit.request import OPEN, refuse_other_session
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from session_aware._unit.request import Request
     from session_aware.exceptions import CommitOutcomeUnknown
 
@@ -85,14 +81,6 @@ class Unit:
             self.abort(failure)
             raise
 
-    def __aenter__(self) -> Coroutine[Any, Any, Any]:
-        entering: Coroutine[Any, Any, Any] = _asynchronous().enter(self)
-        return entering
-
-    def __aexit__(self, _kind: object, error: BaseException | None, _traceback: object) -> Coroutine[Any, Any, None]:
-        leaving: Coroutine[Any, Any, None] = _asynchronous().leave(self, error)
-        return leaving
-
     # The kinds of unit differ in the methods below.
 
     def needs_io_to_begin(self, session: Session, /) -> bool:
@@ -114,8 +102,3 @@ class Unit:
 
     def unknown_outcome(self, cause: BaseException, /) -> CommitOutcomeUnknown | None:
         """Return the error to raise if the outcome of the unit is unknown; None if it is known."""
-
-
-def _asynchronous() -> Any:  # noqa: ANN401 - a module
-    """Return the asynchronous half, which is imported late because it needs greenlet, an extra."""
-    return sys.modules.get("session_aware._unit.asynchronous") or import_module("session_aware._unit.asynchronous")
