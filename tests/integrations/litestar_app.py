@@ -68,10 +68,14 @@ async def record(source: str, target: str, session: AsyncSession) -> int:
     return await bank.arecord(source, target, 0, session=session)
 
 
+async def _close(lines: AsyncGenerator[str]) -> None:
+    await lines.aclose()  # itself Litestar would call without awaiting it
+
+
 @get("/transfers")
 async def transfers() -> Stream:
     lines = bank.atransfers()  # Litestar does not close it when the client goes away, but runs the background task
-    return Stream(lines, media_type="text/plain", background=BackgroundTask(lines.aclose))
+    return Stream(lines, media_type="text/plain", background=BackgroundTask(_close, lines))
 
 
 @get("/pool")
