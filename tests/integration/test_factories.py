@@ -325,7 +325,7 @@ auto_session_func(async_session_factory=sessionmaker())
     done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True, timeout=60)
     assert done.stderr.splitlines()[-1] == (
         "session_aware.SessionFactoryError: auto_session_func: async_session_factory is a sessionmaker, which makes "
-        "Session, but async callables need the other kind. Write "
+        "Session; for plain callables its keyword is session_factory. Write "
         "'async_session_factory=async_sessionmaker(async_engine)'."
     )
 

@@ -596,7 +596,7 @@ MESSAGES: list[tuple[Callable[[], object], type[BaseException], str]] = [
     (
         lambda: configure(async_session_factory=cast("Any", UNBOUND)),
         SessionFactoryError,
-        "configure: async_session_factory is a sessionmaker, which makes Session, but async callables need the other kind. "
+        "configure: async_session_factory is a sessionmaker, which makes Session; for plain callables its keyword is session_factory. "
         "Write 'async_session_factory=async_sessionmaker(async_engine)'.",
     ),
     (

@@ -316,8 +316,9 @@ def _problem(factory: object, *, is_async: bool) -> str | None:
     if issubclass(made, Session) is not is_async:
         is_bare = isinstance(factory, type) and _is_bare(made, Session if issubclass(made, Session) else sessions[-1])
         return "knows no engine when it is called without arguments, as factories are" if is_bare else None
-    made_kind, callers = ("Session", "async") if is_async else ("AsyncSession", "plain")
-    return f"makes {made_kind}, but {callers} callables need the other kind"
+    if is_async:
+        return "makes Session; for plain callables its keyword is session_factory"
+    return "makes AsyncSession; for async callables its keyword is async_session_factory"
 
 
 def _is_bare(session_class: Any, base: Any) -> bool:  # noqa: ANN401 - classes of both kinds

@@ -31,7 +31,7 @@ def plan(policy: SessionPolicy, is_given: bool, name: str) -> Plan:  # noqa: FBT
         case Propagation.MANDATORY if not is_given:
             msg = (
                 f"{name}: no session was given, and its propagation is MANDATORY: it may only run in its caller's "
-                f"transaction. Write '{name}(..., session=session)', or give it Propagation.REQUIRED."
+                f"transaction. Write '{name.rpartition('.')[2]}(..., session=session)', or give it Propagation.REQUIRED."
             )
             raise PropagationError(msg)
         case Propagation.REQUIRES_NEW if is_given:

@@ -177,7 +177,9 @@ def complaint(function: Callable[..., object], name: str | None = None) -> str:
     name = str(name or getattr(function, "__qualname__", type(function).__qualname__)).rpartition("<locals>.")[2]
     short = name.rpartition(".")[2]
     first = "self, ..." if "." in name else "..."
-    write = f"Write 'def {short}({first}, *, session: Session = NEW_SESSION)'.{where(function)}"
+    is_async = any(inspect.iscoroutinefunction(layer) or inspect.isasyncgenfunction(layer) for layer in layers(function))
+    definition, session = ("async def", "AsyncSession") if is_async else ("def", "Session")
+    write = f"Write '{definition} {short}({first}, *, session: {session} = NEW_SESSION)'.{where(function)}"
     parameter = session_parameter(function)
     if parameter is None:
         return f"{name}: there is no parameter 'session', so the caller could not pass one. {write}"

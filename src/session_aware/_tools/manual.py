@@ -36,7 +36,7 @@ def run(options: Namespace) -> int:
         lines = [f"{name:{width}}  {text.partition(chr(10))[0].removeprefix('# ')}\n" for name, text in pages.items()]
         sys.stdout.write("".join([*lines, "\nWrite 'python -m session_aware manual PAGE'.\n"]))
         return 0
-    name = options.page.removesuffix(".md")
+    name = options.page.partition("#")[0].removesuffix(".md")
     if name not in pages:
         nearest = get_close_matches(name, pages, n=1)
         meant = f"Write '{nearest[0]}'" if nearest else "Write 'python -m session_aware manual' for the list"

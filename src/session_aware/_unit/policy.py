@@ -82,6 +82,10 @@ class Retry:
     wait_max: float = 2.0
     on: Callable[[BaseException], bool] = is_transient
 
+    def __repr__(self) -> str:
+        values = ((field.name, getattr(self, field.name), field.default) for field in dataclasses.fields(self))
+        return f"Retry({', '.join(f'{name}={value!r}' for name, value, default in values if value != default)})"
+
     def __post_init__(self) -> None:
         numbers = {name: getattr(self, name) for name in ("attempts", "timeout", "wait_initial", "wait_max")}
         for name, value in numbers.items():
