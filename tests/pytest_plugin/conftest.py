@@ -22,7 +22,7 @@ DIALECTS = ("mysql", "postgresql", "sqlite.aiosqlite")
 for module in (
     "asyncpg",
     "psycopg",
-    "session_aware._unit.asynchronous",
+    "session_aware._unit.async_runners",
     *(f"sqlalchemy.dialects.{name}" for name in DIALECTS),
 ):
     import_module(module)

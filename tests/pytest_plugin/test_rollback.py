@@ -38,6 +38,31 @@ def test_the_tests_own_session_is_rolled_back_and_seen_by_units(on_database: Pro
     assert database.owners() == []
 
 
+def test_savepoint_may_be_the_first_that_a_session_does(on_database: Project, database: SyncDatabase) -> None:
+    on_database.passes(
+        """
+        @auto_session_func
+        def begins_nested(*, session=NEW_SESSION):
+            with session.begin_nested():
+                session.add(Account(owner="ann"))
+
+        def test_savepoint(session_aware_db):
+            begins_nested()
+            with session_aware_db.session_factory.begin() as session, session.begin_nested():
+                session.add(Account(owner="bob"))
+            with session_aware_db.session_factory() as session:
+                nested(session=session)
+                session.commit()
+            assert accounts.count() == 3
+
+        @auto_session_func(propagation=Propagation.NESTED)
+        def nested(*, session=NEW_SESSION):
+            session.add(Account(owner="cid"))
+        """
+    )
+    assert database.owners() == []
+
+
 def test_a_test_that_fails_is_rolled_back(on_database: Project, database: SyncDatabase) -> None:
     result = on_database.run(
         """

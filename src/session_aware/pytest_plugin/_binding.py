@@ -84,6 +84,7 @@ class Binding:
         is_own = session is self.own
         name = owner.name if owner is not None else "the test's session" if is_own else "a session of the test's factory"
         self.turns.take(session, name, is_own=is_own)
+        self._asking.session = None  # a begin_nested() that comes first sends a second SAVEPOINT
 
 
 def _get_bind(session: Session, *_: object, **__: object) -> Connection:
