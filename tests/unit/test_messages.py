@@ -590,14 +590,14 @@ MESSAGES: list[tuple[Callable[[], object], type[BaseException], str]] = [
     (
         lambda: configure(session_factory=cast("Any", AsyncSession)),
         SessionFactoryError,
-        "configure: session_factory is the class AsyncSession, which makes AsyncSession, but plain callables need the other "
-        "kind. Write 'session_factory=sessionmaker(engine)'.",
+        "configure: session_factory is the class AsyncSession, which makes AsyncSession; for async callables its keyword is "
+        "async_session_factory. Write 'session_factory=sessionmaker(engine)'.",
     ),
     (
         lambda: configure(async_session_factory=cast("Any", UNBOUND)),
         SessionFactoryError,
-        "configure: async_session_factory is a sessionmaker, which makes Session; for plain callables its keyword is session_factory. "
-        "Write 'async_session_factory=async_sessionmaker(async_engine)'.",
+        "configure: async_session_factory is a sessionmaker, which makes Session; for plain callables its keyword is "
+        "session_factory. Write 'async_session_factory=async_sessionmaker(async_engine)'.",
     ),
     (
         override_session_factory(cast("Any", "Accounts"), UNBOUND).__enter__,
