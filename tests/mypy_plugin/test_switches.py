@@ -5,6 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import mypy.api
+import mypy.version
 import pytest
 from mypy.errors import CompileError
 
@@ -56,6 +57,9 @@ def test_each_code_and_all_of_them_are_switched_off_by_name_in_the_section_of_a_
     project.verify(configuration="\n".join(sections))
 
 
+@pytest.mark.skipif(
+    mypy.version.__version__.startswith("1."), reason="the configuration of mypy 1 does not know the codes of plugins"
+)
 @pytest.mark.parametrize("section", ["mypy", "mypy-codes"])
 def test_codes_are_known_when_mypy_reads_its_configuration(section: str, tmp_path: Path) -> None:
     (tmp_path / "codes.py").write_text("number = 1\n")
