@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import _thread
 import asyncio
 import gc
-import time
 import weakref
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, cast
 from unittest import mock
 
@@ -261,14 +260,12 @@ def test_context_that_is_interrupted_on_entry_can_be_entered_again(
     assert database.recorder.events == OWNED
 
 
-def test_block_may_be_entered_where_nothing_is_above_it_on_the_stack(postgres: SyncDatabase) -> None:
-    block: Any = auto_session_ctx(session_factory=postgres.maker)
-    _thread.start_new_thread(block.__enter__, ())
-    while block.session is None:
-        time.sleep(0)
-    add(block.session, "ann")
+def test_block_may_be_entered_where_nothing_is_above_it_on_the_stack(database: SyncDatabase) -> None:
+    block: Any = auto_session_ctx(session_factory=database.maker)
+    session = import_module("greenlet").greenlet(block.__enter__).switch()
+    add(session, "ann")
     block.__exit__(None, None, None)
-    assert postgres.recorder.events == OWNED
+    assert database.recorder.events == OWNED
 
 
 def test_block_that_is_over_keeps_no_session(database: SyncDatabase) -> None:
