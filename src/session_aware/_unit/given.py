@@ -48,6 +48,12 @@ class Joined(Unit):
         """Leave everything to the caller."""
         self._stop()
 
+    def report(self, _error: BaseException | None, /) -> None:
+        """Report nothing: the transaction is its caller's."""
+
+    def unknown_outcome(self, _cause: BaseException, /) -> None:
+        """Return None: no COMMIT is sent."""
+
     def _stop(self) -> None:
         """Stop checking levels; a second call does nothing."""
         if self._stop_checking is not None:

@@ -7,6 +7,7 @@ kinds: ``Owned`` has a session of its own, ``Savepoint`` and ``Joined`` run in a
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from sqlalchemy.orm import Session, scoped_session
@@ -29,7 +30,7 @@ class Handle(Protocol):
     def invalidate(self) -> None: ...
 
 
-class Unit:
+class Unit(ABC):
     """A context manager around one body.
 
     Attributes:
@@ -83,22 +84,26 @@ class Unit:
 
     # The kinds of unit differ in the methods below.
 
+    @abstractmethod
     def needs_io_to_begin(self, session: Session, /) -> bool:
         """Say whether ``begin`` talks to the database."""
-        raise NotImplementedError
 
+    @abstractmethod
     def begin(self, session: Session, handle: Handle, /) -> None:
         """Begin."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self) -> None:
         """End the unit, whose body has returned."""
 
+    @abstractmethod
     def abort(self, error: BaseException, /) -> None:
         """Clean up after ``error``, which the caller raises again, and report the unit."""
 
+    @abstractmethod
     def report(self, error: BaseException | None, /) -> None:
         """Report the unit; a second call does nothing."""
 
+    @abstractmethod
     def unknown_outcome(self, cause: BaseException, /) -> CommitOutcomeUnknown | None:
         """Return the error to raise if the outcome of the unit is unknown; None if it is known."""
