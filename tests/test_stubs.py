@@ -54,14 +54,11 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 
 def stubtest_wrapt(stubs: Path, mode: str) -> str:
-    arguments = [
-        "wrapt",
-        "--ignore-missing-stub",
-        "--ignore-unused-allowlist",
-        "--allowlist",
-        str(STUBS / "wrapt.allowlist"),
-    ]
-    return stubtest(*arguments, search=[stubs], **({} if mode == "extension" else {"WRAPT_DISABLE_EXTENSIONS": "1"}))
+    arguments = ["wrapt", "--ignore-missing-stub"]
+    if mode == "extension":
+        return stubtest(*arguments, search=[stubs])
+    allowlist = ["--ignore-unused-allowlist", "--allowlist", str(STUBS / "wrapt.allowlist")]
+    return stubtest(*arguments, *allowlist, search=[stubs], WRAPT_DISABLE_EXTENSIONS="1")
 
 
 def test_stub_of_wrapt_is_true_to_the_installed_wrapt(mode: str) -> None:

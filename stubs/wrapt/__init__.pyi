@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
-_R = TypeVar("_R")
 _R_co = TypeVar("_R_co", covariant=True)
 
 class BoundFunctionWrapper(Generic[_P, _R_co]):
@@ -28,7 +27,5 @@ class FunctionWrapper(Generic[_P, _R_co]):
         wrapper: Callable[[Callable[..., Any], Any, tuple[Any, ...], dict[str, Any]], Any],
         enabled: bool | Callable[[], bool] | None = None,
     ) -> None: ...
-    def __get__(self, instance: object, owner: type | None = None) -> object: ...
+    def __get__(self, instance: object, owner: type | None = None, /) -> object: ...
     def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R_co: ...
-
-def decorator(wrapper: Callable[..., Any]) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]: ...  # tests/benchmarks alone

@@ -213,7 +213,7 @@ class SessionFunction(_FunctionWrapper):
         # Behind a lane it need not pass for a function, and cloudpickle would take a function apart and lose the wrapper.
         return type(self) if self._self_has_lane else type(self.__wrapped__)
 
-    def __get__(self, instance: object, owner: type | None = None) -> object:
+    def __get__(self, instance: object, owner: type | None = None, /) -> object:
         if type(self.__wrapped__) is not FunctionType:
             return super().__get__(instance, owner)
         return self if instance is None else MethodType(self, instance)  # as a function does

@@ -13,6 +13,8 @@ from tests.benchmarks._service import Decorators, auto_cases, manual_cases, serv
 
 __all__ = ["SUBJECTS"]
 
+decorator: Any = vars(wrapt)["decorator"]  # the project's stub of wrapt has only what the library uses
+
 
 def closure(function: Callable[..., Any]) -> Callable[..., Any]:
     """Hand a session in, the way most projects write it."""
@@ -53,7 +55,7 @@ def closure_generator(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-@wrapt.decorator
+@decorator
 def wrapped(function: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The closure, as wrapt's decorator."""
     if kwargs.get("session") is not None:
@@ -62,7 +64,7 @@ def wrapped(function: Callable[..., Any], instance: object, args: tuple[Any, ...
         return function(*args, **{**kwargs, "session": session})
 
 
-@wrapt.decorator
+@decorator
 async def wrapped_async(
     function: Callable[..., Any], instance: object, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
