@@ -90,7 +90,10 @@ def environment() -> dict[str, str]:
 def mypy(folder: Path, *options: str) -> str:
     """Check a folder as a user would who has set ``strict``; return what mypy prints."""
     config = folder / "mypy.ini"
-    config.write_text("\n".join(["[mypy]", "strict = true", "warn_unreachable = true", *options, ""]), encoding="utf-8")
+    config.write_text(
+        "\n".join(["[mypy]", "python_version = 3.11", "strict = true", "warn_unreachable = true", *options, ""]),
+        encoding="utf-8",
+    )
     command = [sys.executable, "-m", "mypy", "--config-file", str(config), "--cache-dir", str(folder / "cache"), "."]
     done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, check=False, text=True, timeout=300)
     assert done.stderr == ""
