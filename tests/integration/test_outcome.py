@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple, cast
 
 import pytest
@@ -13,7 +14,15 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from session_aware import NEW_SESSION, CommitOutcomeUnknown, Retry, SessionAwareService, UnitRecord, configure
+from session_aware import (
+    NEW_SESSION,
+    CommitOutcomeUnknown,
+    Retry,
+    SessionAwareService,
+    UnitRecord,
+    after_commit,
+    configure,
+)
 from session_aware._database import outcome
 from session_aware._unit import shield
 from tests.databases import SyncDatabase
@@ -37,6 +46,12 @@ class Work(SessionAwareService):
 
     def nothing(self, *, session: Session = NEW_SESSION) -> None:
         session.execute(select(1))
+
+    def do(self, body: Callable[[Session], None], *, session: Session = NEW_SESSION) -> None:
+        body(session)
+
+    async def ado(self, body: Callable[[AsyncSession], Awaitable[None]], *, session: AsyncSession = NEW_SESSION) -> None:
+        await body(session)
 
     async def aopen(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> None:
         await aadd(session, owner)
@@ -261,6 +276,54 @@ def test_commit_whose_answer_was_lost_is_resolved_to_success(line: Line) -> None
     line.proxy.on_client = on_commit(Verdict.CUT_ON_ANSWER)
     line.work.open("ann")
     assert line.owners() == ["ann"]
+
+
+@LOST
+def test_callbacks_of_a_resolved_unit_run_once_if_it_was_committed(line: Line, verdict: Verdict, applied: list[str]) -> None:
+    configure(resolve_commit=True)
+    called: list[str] = []
+
+    def register(session: Session, name: str) -> None:
+        after_commit(session, lambda: called.append(name))
+
+    def work(session: Session) -> None:
+        add(session, "ann")
+        register(session, "first")
+        event.listen(session, "before_commit", lambda session: register(session, "of a listener"))
+        with suppress(LookupError), session.begin_nested():
+            register(session, "of a savepoint")
+            raise LookupError
+
+    line.proxy.on_client = on_commit(verdict)
+    with suppress(DBAPIError):
+        line.work.do(work)
+    assert line.owners() == applied
+    assert called == (["first", "of a listener"] if applied else [])
+
+
+@LOST
+@DRIVERS
+def test_callbacks_of_a_resolved_async_unit_are_awaited_if_it_was_committed(
+    line: Line, driver: str, verdict: Verdict, applied: list[str]
+) -> None:
+    configure(resolve_commit=True)
+    called: list[str] = []
+
+    async def callback() -> None:
+        await asyncio.sleep(0)
+        called.append("ann")
+
+    async def body(session: AsyncSession) -> None:
+        await aadd(session, "ann")
+        after_commit(session, callback)
+
+    async def scenario(work: Work) -> None:
+        line.proxy.on_client = on_commit(verdict)
+        with suppress(DBAPIError, OSError):
+            await work.ado(body)
+
+    line.run(driver, scenario)
+    assert line.owners() == applied == called
 
 
 @LOST

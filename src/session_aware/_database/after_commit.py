@@ -12,12 +12,12 @@ from sqlalchemy.orm import Session
 from session_aware._database.listeners import savepoint_around
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import SessionTransaction
 
-__all__ = ["TAKER_KEY", "after_commit", "call"]
+__all__ = ["TAKER_KEY", "after_commit", "call", "run_dropped"]
 
 _logger: Final = logging.getLogger("session_aware")
 _KEY: Final = "session_aware.after_commit"
@@ -32,12 +32,16 @@ class _Registered(NamedTuple):
 
 
 class _Callbacks:
-    """The callbacks that wait for the end of one session's transaction, in order."""
+    """The callbacks that wait for the end of one session's transaction, in order.
 
-    __slots__ = ("is_committed", "waiting")
+    Those that its rollback has dropped are kept until another one is registered: a COMMIT that failed may be applied.
+    """
+
+    __slots__ = ("dropped", "is_committed", "waiting")
 
     def __init__(self) -> None:
         self.waiting: list[_Registered] = []
+        self.dropped: list[_Registered] = []
         self.is_committed = False
 
 
@@ -94,6 +98,7 @@ def after_commit(session: Any, callback: Callable[[], Any]) -> None:
     while transaction is not None:
         savepoints.append(transaction)
         transaction = transaction.parent
+    callbacks.dropped.clear()
     callbacks.waiting.append(_Registered(callback, tuple(savepoints)))
 
 
@@ -106,9 +111,10 @@ def _note_commit(session: Session) -> None:
 
 
 def _forget(session: Session, ended: SessionTransaction) -> None:
-    callbacks: _Callbacks = session.info[_KEY]
-    undone = savepoint_around(ended)
-    callbacks.waiting = [one for one in callbacks.waiting if undone is not None and undone not in one.savepoints]
+    """Drop what was registered in a savepoint that is rolled back; ``_run`` sees how the whole transaction ends."""
+    if (undone := savepoint_around(ended)) is not None:
+        callbacks: _Callbacks = session.info[_KEY]
+        callbacks.waiting = [one for one in callbacks.waiting if undone not in one.savepoints]
 
 
 def _run(session: Session, ended: SessionTransaction) -> None:
@@ -116,8 +122,23 @@ def _run(session: Session, ended: SessionTransaction) -> None:
     if ended.parent is not None:
         return
     callbacks: _Callbacks = session.info[_KEY]
-    waiting = callbacks.waiting if callbacks.is_committed else []
+    waiting, is_committed = callbacks.waiting, callbacks.is_committed
     callbacks.waiting, callbacks.is_committed = [], False  # first: a callback may use the session again
+    if is_committed:
+        _call_all(session, waiting)
+    else:
+        callbacks.dropped += waiting
+
+
+def run_dropped(session: Session) -> None:
+    """Run the callbacks that a rollback has dropped, because the transaction turned out to be committed."""
+    callbacks: _Callbacks | None = session.info.get(_KEY)
+    if callbacks is not None:
+        dropped, callbacks.dropped = callbacks.dropped, []
+        _call_all(session, dropped)
+
+
+def _call_all(session: Session, waiting: Iterable[_Registered]) -> None:
     take: Callable[[Callable[[], object]], None] = session.info.get(TAKER_KEY, call)
     for registered in waiting:
         try:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import Session
 
-from session_aware._database import before_commit, connections, driver, events, faults, outcome
+from session_aware._database import after_commit, before_commit, connections, driver, events, faults, outcome
 from session_aware._database.events import OWNER_KEY
 from session_aware._database.listeners import listen, put_back
 from session_aware._unit import observe
@@ -311,6 +311,7 @@ class Owned(Unit):
         if not is_committed:
             error.add_note(f"session-aware: {self.name}: PostgreSQL says that its transaction was not committed.")
             raise error
+        after_commit.run_dropped(self.session)
 
     def _check(self) -> None:
         """Refuse to commit after a swallowed failure, or on a connection that is closed."""
