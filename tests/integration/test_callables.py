@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import functools
 import inspect
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -446,3 +448,15 @@ def test_decorator_twice_around_a_class_or_static_method_keeps_it_one(
     first = (Here,) if kind is classmethod else ()
     for name in ("twice", "above", "beneath"):
         assert getattr(Here(), name)(1) == getattr(Here, name)(1) == (*first, 1)
+
+
+def test_arguments_that_c_code_passes_are_not_changed(sqlite: SyncDatabase) -> None:
+    """Such as ``operator.methodcaller``, which may keep its dictionary: the next call would join a closed session."""
+    opens = auto_session_func(session_factory=sqlite.maker)(Opener())  # a callable object has no lane
+    keywords: dict[str, Any] = {"owner": "ann"}
+    is_over = threading.Event()
+
+    configure(observer=lambda _: is_over.set())
+    _thread.start_new_thread(opens, (), keywords)
+    assert is_over.wait(10)
+    assert keywords == {"owner": "ann"}

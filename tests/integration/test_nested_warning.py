@@ -243,14 +243,12 @@ def test_factory_without_an_engine_is_found_by_itself(sqlite: SyncDatabase) -> N
 
 
 def test_factory_without_an_engine_that_is_a_method_is_found_by_itself(sqlite: SyncDatabase) -> None:
-    class Made:
-        def session(self) -> Session:
+    class Making(Outer):
+        def session_factory(self) -> Session:  # bound anew each time it is looked up
             return Session(binds={Account: sqlite.engine})
 
-    outer = Outer()
-    outer.session_factory = Made().session
     with pytest.warns(NestedSessionWarning):
-        outer.forgets()
+        Making().forgets()
 
 
 def test_session_that_a_registry_has_is_found(outer: Outer, sqlite: SyncDatabase) -> None:
@@ -357,7 +355,8 @@ def test_sync_call_inside_run_sync_is_found_and_points_to_it(
     running = Running()
     running.async_session_factory = aiosqlite.maker
     with pytest.warns(
-        NestedSessionWarning, match="^Outer.is_open was called without 'session=' inside .*Running.run, "
+        NestedSessionWarning,
+        match=r"^Outer.is_open was called without 'session=' inside .*Running.run, .*'is_open\(..., session=session\)'",
     ) as caught:
         aiosqlite.run(running.run())
     assert (caught[0].filename, caught[0].lineno) == (__file__, line_of(Running.run, 1))

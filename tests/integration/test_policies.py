@@ -536,6 +536,19 @@ def test_joining_checks_every_connection_before_its_first_statement(databases: D
         session.execute(select(Entry))  # and who looked has gone
 
 
+@pytest.mark.parametrize("propagation", [Propagation.REQUIRED, Propagation.NESTED])
+def test_connections_are_not_checked_once_a_joined_call_has_returned(databases: Databases, propagation: Propagation) -> None:
+    strict = databases.sync("psycopg").engine.execution_options(isolation_level=SERIALIZABLE)
+
+    @auto_session_func(isolation_level=SERIALIZABLE, propagation=propagation)
+    def join(*, session: Session = NEW_SESSION) -> None:
+        session.execute(select(Account))
+
+    with Session(binds={Account: strict, Entry: databases.sync("psycopg").engine}) as session:
+        join(session=session)
+        session.execute(select(Entry))
+
+
 def test_nested_joining_checks_every_connection(databases: Databases) -> None:
     two_binds = TwoBinds(databases.sync("psycopg"), databases.sync("psycopg"))
 

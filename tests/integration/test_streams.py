@@ -549,13 +549,30 @@ def test_context_manager_method_is_a_decorator_with_a_transaction_for_each_call(
     assert (work(1), work(2)) == (1, 2)
     assert database.recorder.events == OWNED * 2
     assert database.owners() == ["ann", "bob"]
-    calls = iter(["bad", "ann", "cid"])
+    calls = iter(["bad", "cid"])
     with pytest.raises(Failure):
         work(3)
-    with pytest.raises(IntegrityError):
-        work(4)
-    assert work(5) == 5
+    assert work(4) == 4
     assert database.owners() == ["ann", "bob", "cid"]
+
+
+def test_call_of_a_decorated_function_that_fails_at_its_commit_says_so(database: SyncDatabase) -> None:
+    calls = iter(["ann", "ann", "bob"])
+
+    class Here(Streams, session_factory=database.maker):
+        @contextmanager
+        def around(self, *, session: Session = NEW_SESSION) -> Iterator[None]:
+            session.add(Account(owner=next(calls)))  # sent at the commit
+            yield
+
+    @Here().around()
+    def work() -> None: ...
+
+    work()
+    with pytest.raises(IntegrityError):
+        work()
+    work()
+    assert database.owners() == ["ann", "bob"]
 
 
 def test_block_in_a_given_session_is_left_to_its_caller(streams: Streams, database: SyncDatabase) -> None:
@@ -624,15 +641,35 @@ def test_async_block_is_a_decorator_with_a_transaction_for_each_call(async_datab
         nonlocal calls
         assert (await work(1), await work(2)) == (1, 2)
         assert async_database.recorder.events == OWNED * 2
-        calls = iter(["bad", "ann", "cid"])
+        calls = iter(["bad", "cid"])
         with pytest.raises(Failure):
             await work(3)
-        with pytest.raises(IntegrityError):
-            await work(4)
-        assert await work(5) == 5
+        assert await work(4) == 4
 
     async_database.run(scenario())
     assert async_database.owners() == ["ann", "bob", "cid"]
+
+
+def test_call_of_a_decorated_coroutine_that_fails_at_its_commit_says_so(async_database: AsyncDatabase) -> None:
+    calls = iter(["ann", "ann", "bob"])
+
+    class Here(AsyncStreams, async_session_factory=async_database.maker):
+        @asynccontextmanager
+        async def around(self, *, session: AsyncSession = NEW_SESSION) -> AsyncIterator[None]:
+            session.add(Account(owner=next(calls)))  # sent at the commit
+            yield
+
+    @Here().around()
+    async def work() -> None: ...
+
+    async def scenario() -> None:
+        await work()
+        with pytest.raises(IntegrityError):
+            await work()
+        await work()
+
+    async_database.run(scenario())
+    assert async_database.owners() == ["ann", "bob"]
 
 
 def test_async_block_with_a_savepoint_releases_it_at_the_end(astreams: AsyncStreams, async_database: AsyncDatabase) -> None:

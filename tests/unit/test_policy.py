@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from session_aware import Propagation, SessionPolicy
+from session_aware import Propagation, Retry, SessionPolicy
 from session_aware._unit.configuration import NO_SETTINGS
 from session_aware._unit.policy import NO_POLICY
 
@@ -66,6 +66,10 @@ def test_replace_checks_the_new_value() -> None:
 def test_settings_say_nothing_by_default() -> None:
     assert NO_SETTINGS.policy is NO_POLICY
     assert dict(NO_SETTINGS.factories) == {}
+
+
+def test_retry_shows_what_differs_from_its_defaults() -> None:
+    assert (repr(Retry()), repr(Retry(attempts=5, wait_max=1.0))) == ("Retry()", "Retry(attempts=5, wait_max=1.0)")
 
 
 def test_propagation_shows_as_it_is_written() -> None:

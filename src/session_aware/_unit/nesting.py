@@ -25,7 +25,6 @@ from session_aware._database.connections import engines_of
 from session_aware._database.events import OWNER_KEY
 from session_aware._database.stack import LANE_VARIABLE, frame_of_parent, warn
 from session_aware._unit.request import Asked
-from session_aware._unit.shield import caller_of
 from session_aware.exceptions import NestedSessionWarning
 
 if TYPE_CHECKING:
@@ -164,7 +163,7 @@ def _sessions_in(frame: FrameType) -> Iterator[Outer]:
     """Yield what the blocks of a frame, and its body, have in a transaction."""
     for entry in reversed(_blocks.get(id(frame), [])):
         block = entry()
-        if block is not None and block.frame is frame and (outer := _outer(block.name, block.session)) is not None:
+        if block is not None and (outer := _outer(block.name, block.session)) is not None:
             yield outer
     code = frame.f_code
     keyword_only = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
@@ -214,7 +213,7 @@ def _is_of_this_task(found: FrameType) -> bool:
     """Say whether a frame belongs to the running task, which may have been started eagerly on another one's stack."""
     # No public call answers "is a loop running?" without raising.
     loop = asyncio._get_running_loop()  # noqa: SLF001 - see above
-    task = None if loop is None else caller_of(asyncio.current_task(loop))
+    task = None if loop is None else asyncio.current_task(loop)
     if task is None:
         return True
     first = getattr(task.get_coro(), "cr_frame", None)
