@@ -30,14 +30,22 @@ pytest_plugins = ["pytester"]  # runs the tests of the pytest plugin
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let a run leave out what is the same on every version of Python; README's command runs it."""
-    parser.addoption("--without-servers", action="store_true", help="skip the tests that talk to a database server")
+    """Let a run leave out what cannot differ there; README's command leaves nothing out."""
+    parser.addoption("--servers", choices=("all", "postgresql", "none"), default="all", help="skip tests on other servers")
 
 
 @pytest.fixture(scope="session")
 def servers(request: pytest.FixtureRequest) -> None:
-    if request.config.getoption("--without-servers"):
-        pytest.skip("this run is one without servers")
+    """Let a test start a PostgreSQL."""
+    if request.config.getoption("--servers") == "none":
+        pytest.skip("this run is one with --servers=none")
+
+
+@pytest.fixture(scope="session")
+def all_servers(request: pytest.FixtureRequest) -> None:
+    """Let a test start any server."""
+    if request.config.getoption("--servers") != "all":
+        pytest.skip("this run is one without --servers=all")
 
 
 @pytest.fixture(scope="session")
@@ -58,7 +66,7 @@ def _need(problem: str | None) -> None:
 
 
 @pytest.fixture(scope="session")
-def mariadb(servers: None) -> Iterator[MariaDB]:
+def mariadb(all_servers: None) -> Iterator[MariaDB]:
     """One MariaDB for the session, where its package is installed."""
     _need(mariadb_missing())
     with MariaDB(settings={"innodb-lock-wait-timeout": 2}) as server:
@@ -66,7 +74,7 @@ def mariadb(servers: None) -> Iterator[MariaDB]:
 
 
 @pytest.fixture(scope="session")
-def galera(servers: None) -> Iterator[Galera]:
+def galera(all_servers: None) -> Iterator[Galera]:
     """One cluster for the session, where its packages are installed."""
     _need(galera_missing())
     missed = {"evs.keepalive_period": "PT0.3S", "evs.suspect_timeout": "PT1S", "evs.inactive_timeout": "PT3S"}

@@ -27,7 +27,7 @@ from tests.servers.proxy import TcpProxy, Verdict, on_commit
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.usefixtures("servers")
+pytestmark = pytest.mark.usefixtures("all_servers")
 
 needs_postgresql = pytest.mark.skipif(postgresql.missing() is not None, reason=postgresql.missing() or "")
 needs_mariadb = pytest.mark.skipif(mariadb.missing() is not None, reason=mariadb.missing() or "")

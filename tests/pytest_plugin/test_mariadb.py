@@ -18,7 +18,7 @@ TABLE = (
 
 
 @pytest.fixture(scope="module")
-def server(servers: None) -> Iterator[MariaDB]:
+def server(all_servers: None) -> Iterator[MariaDB]:
     with MariaDB() as running:
         running.execute(TABLE)
         yield running
