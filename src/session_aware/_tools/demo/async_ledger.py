@@ -15,7 +15,7 @@ __all__ = ["AsyncLedger"]
 class AsyncLedger(SessionAwareService):
     """The same ledger for asyncio.
 
-    An ``AsyncSession`` has its transaction from the ``Session`` beneath it, so the methods of ``Ledger`` join that one and
+    An ``AsyncSession`` has its transaction from the ``Session`` below it, so the methods of ``Ledger`` join that one and
     nothing is written twice.
 
     Args:

@@ -6,7 +6,7 @@ __all__ = ["DemoError", "first_line"]
 
 
 class DemoError(Exception):
-    """Something that whoever started the demo can put right; the message says what and how."""
+    """A problem that the user of the demo can put right; the message says what and how."""
 
 
 def first_line(error: Exception) -> str:
