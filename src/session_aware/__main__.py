@@ -7,7 +7,7 @@ import sys
 from argparse import ArgumentParser
 from typing import TYPE_CHECKING, Final, Protocol
 
-from session_aware._tools import manual, show
+from session_aware._tools import check, manual, show
 from session_aware._tools.demo import command as demo
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Command(Protocol):
         ...
 
 
-COMMANDS: Final[Mapping[str, Command]] = {"demo": demo, "show": show, "manual": manual}
+COMMANDS: Final[Mapping[str, Command]] = {"demo": demo, "show": show, "check": check, "manual": manual}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

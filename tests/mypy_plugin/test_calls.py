@@ -7,7 +7,7 @@ import pytest
 from mypy.errors import Errors, ErrorWatcher
 from mypy.options import Options
 
-from session_aware.mypy_plugin import _calls
+from session_aware.mypy_plugin import _codes
 
 if TYPE_CHECKING:
     from tests.mypy_plugin.checking import Project
@@ -64,26 +64,6 @@ def decorated(*, session: Session = NEW_SESSION) -> None:
         'Write "session=session", or "session=NEW_SESSION" if that is meant  [session-not-passed]' in project.output
     )
     assert 'Write "session=db", or' in project.output
-
-
-def test_session_of_an_enclosing_function_is_in_scope(project: Project) -> None:
-    project.write(
-        "enclosing.py",
-        SERVICE
-        + """
-def outer(session: Session) -> Callable[[], int]:
-    def inner() -> int:
-        return accounts.open("ann")  # E: session-not-passed
-    def own(session: Session) -> int:
-        return accounts.open("ann", session=session)
-    class Local:
-        def method(self) -> int:
-            return accounts.open("ann")  # E: session-not-passed
-    first: Callable[[], int] = lambda: accounts.open("ann")  # E: session-not-passed
-    return inner
-""",
-    )
-    project.verify()
 
 
 def test_session_of_a_with_block_is_in_scope(project: Project) -> None:
@@ -229,13 +209,7 @@ use(accounts.open, accounts.open, Holder(accounts.open), session=Session())
 def test_mypy_tells_whether_it_only_tries_a_call(options: dict[str, Any], is_tried: bool) -> None:
     errors = Errors(Options())
     checker: Any = SimpleNamespace(msg=SimpleNamespace(errors=errors))
-    assert not _calls._is_tried(checker)
+    assert not _codes.is_tried(checker)
     with ErrorWatcher(errors, **options), ErrorWatcher(errors):
-        assert _calls._is_tried(checker) is is_tried
-    assert not _calls._is_tried(checker)
-
-
-@pytest.mark.parametrize("errors", [SimpleNamespace(), SimpleNamespace(_watchers=[object()])])
-def test_plugin_abstains_where_mypy_no_longer_tells(errors: object) -> None:
-    checker: Any = SimpleNamespace(msg=SimpleNamespace(errors=errors))
-    assert _calls._is_tried(checker)
+        assert _codes.is_tried(checker) is is_tried
+    assert not _codes.is_tried(checker)

@@ -113,11 +113,11 @@ def test_super_calls_are_found_in_the_tree(project: Project) -> None:
             def count(cls, *, session: Session = NEW_SESSION) -> int:
                 return super().count()  # E: session-not-passed
             def unknown(self, *, session: Session = NEW_SESSION) -> int:
-                return super().unknown()
+                return super().unknown()  # E: session-not-passed
             def many(self, a: Any, *, session: Session = NEW_SESSION) -> int:
                 return super().many(a)
             def optional(self, *, session: Session = NEW_SESSION) -> int:  # E: override
-                super().optional()
+                super().optional()  # E: session-not-passed
                 return 1
             def mixed(self, *, session: Session = NEW_SESSION) -> None:
                 super().mixed()  # E: session-not-passed

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -10,7 +11,8 @@ import pytest
 from mypy.errors import CompileError
 
 from session_aware._declare import service
-from session_aware.mypy_plugin import OLDEST_MYPY, _dispatch, _rules, _services, plugin
+from session_aware._version import __version__
+from session_aware.mypy_plugin import OLDEST_MYPY, _codes, _dispatch, _names, _rules, plugin
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +23,7 @@ EVERY_CODE = """
 class Accounts(SessionAwareService):
     def a(self, *, session: Session = NEW_SESSION) -> Iterator[int]:  # E: session-lazy-result
         session.commit()  # E: session-owned
-        return iter([1])
+        return (1 for _ in session.new)
     def b(self, *, session: Session | None = None) -> None:  # E: session-optional
         pass
     def c(self, session: Session) -> None:  # E: session-positional
@@ -31,7 +33,7 @@ class Accounts(SessionAwareService):
 @auto_session_func
 def e() -> None: ...  # E: session-missing
 def f(session: Session) -> None:
-    Accounts().a()  # E: session-not-passed
+    list(Accounts().a())  # E: session-not-passed
 """
 
 CODES = [
@@ -107,7 +109,7 @@ def test_plugin_imports_neither_sqlalchemy_nor_wrapt() -> None:
 
 
 def test_names_of_construction_hooks_are_those_of_the_library() -> None:
-    assert _services.CONSTRUCTION == service.CONSTRUCTION
+    assert _names.CONSTRUCTION == service.CONSTRUCTION
 
 
 def fails(*_: object, **__: object) -> None:
@@ -115,8 +117,10 @@ def fails(*_: object, **__: object) -> None:
     raise ValueError(msg)
 
 
-@pytest.mark.parametrize("rule", ["aware_symbol", "check_call", "is_service", "visit_decorated", "visit_service"])
-def test_error_in_a_rule_means_that_it_does_not_apply(project: Project, monkeypatch: pytest.MonkeyPatch, rule: str) -> None:
+@pytest.mark.parametrize("rule", ["may_be_aware", "check_call", "is_service", "visit_decorated", "visit_service"])
+def test_error_in_a_rule_means_that_it_does_not_apply_and_is_said_once(
+    project: Project, monkeypatch: pytest.MonkeyPatch, rule: str
+) -> None:
     monkeypatch.setattr(_rules, rule, fails)
     project.write(
         f"rules_{rule}.py",  # a module of its own: another one's findings would come from the cache
@@ -133,3 +137,16 @@ def test_error_in_a_rule_means_that_it_does_not_apply(project: Project, monkeypa
         mypy.api.run([*project.arguments("--raise-exceptions"), *map(str, project.modules)])
     project.shows_traceback = False
     assert project.check() == set()
+    said = re.findall(r"^\S+: note: (.*)$", project.output, re.MULTILINE)
+    assert said == [
+        f"session_aware.mypy_plugin {__version__} failed here under mypy {mypy.version.__version__}, and may not find "
+        'everything (ValueError: seeded). Please report this to its maintainers, with what "mypy --show-traceback" prints'
+    ]
+
+
+def test_mypy_that_has_no_stack_of_watchers_is_reported(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_codes, "is_tried", lambda checker: checker.renamed)
+    project.write("renamed.py", EVERY_CODE)
+    project.shows_traceback = False
+    assert project.check() == {finding for finding in project.expected() if finding[2] != "session-not-passed"}
+    assert "'TypeChecker' object has no attribute 'renamed'" in project.output

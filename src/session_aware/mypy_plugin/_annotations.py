@@ -43,7 +43,7 @@ class SessionType:
     """What a session annotation says.
 
     Attributes:
-        info: The class, ``Session``, ``AsyncSession`` or one that derives from them.
+        info: The class, ``Session``, ``AsyncSession`` or one that derives from them; of a union the widest one.
         is_async: Whether that is an ``AsyncSession``.
         is_optional: Whether None is allowed as well.
     """
@@ -79,13 +79,13 @@ def session_type(annotation: Type, lookup: Lookup) -> SessionType | None:
     """
     types = list(_alternatives(annotation, lookup))
     sessions = [typ for typ in types if not isinstance(typ, NoneType)]
-    if len(sessions) != 1 or not isinstance(sessions[0], Instance):
+    infos = [typ.type for typ in sessions if isinstance(typ, Instance)]
+    is_async = bool(infos) and all(info.has_base(_ASYNC) for info in infos)
+    is_sync = bool(infos) and all(info.has_base(_SYNC) for info in infos)
+    if len(infos) < len(sessions) or not (is_async or is_sync):
         return None
-    info = sessions[0].type
-    is_async = info.has_base(_ASYNC)
-    if not is_async and not info.has_base(_SYNC):
-        return None
-    return SessionType(info, is_async=is_async, is_optional=len(types) > 1)
+    widest = next((one for one in infos if all(info.has_base(one.fullname) for info in infos)), infos[0])
+    return SessionType(widest, is_async=is_async, is_optional=len(types) > len(sessions))
 
 
 def is_of_another_library(annotation: Type, lookup: Lookup) -> bool:

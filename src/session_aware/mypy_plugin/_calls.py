@@ -5,72 +5,82 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mypy.checker import TypeChecker
-from mypy.nodes import CallExpr, Decorator, FuncDef, NameExpr, OverloadedFuncDef, Var
+from mypy.nodes import CallExpr, RefExpr
+from mypy.types import Instance, get_proper_type
 
-from session_aware.mypy_plugin import _codes
-from session_aware.mypy_plugin._parameter import NAME, aware_session
-from session_aware.mypy_plugin._scope import session_in_scope
+from session_aware.mypy_plugin import _codes, _policy
+from session_aware.mypy_plugin._callee import Resolver, is_passed
+from session_aware.mypy_plugin._scope import sessions_in_scope
 
 if TYPE_CHECKING:
-    from mypy.nodes import SymbolNode
-    from mypy.plugin import FunctionSigContext, MethodSigContext
-    from mypy.types import FunctionLike
+    from collections.abc import Callable
 
-    from session_aware.mypy_plugin._annotations import SessionType
+    from mypy.nodes import Context, Node
+    from mypy.types import Type
 
-    Call = FunctionSigContext | MethodSigContext
+    from session_aware.mypy_plugin._callee import Callee
+    from session_aware.mypy_plugin._layout import Layout
+    from session_aware.mypy_plugin._scope import Candidate
 
-__all__ = ["aware_symbol", "check_call", "check_local_call", "message"]
+__all__ = ["MAPPING", "check_call"]
 
-_TYPED: Final = (FuncDef, OverloadedFuncDef, Var)
+MAPPING: Final = frozenset({"builtins.filter", "builtins.map"})
+"""Functions that call their first argument while they are iterated over."""
 
-
-def aware_symbol(node: SymbolNode | None) -> SessionType | None:
-    """Return the session that calls of a function, method or variable may leave out; None if it is not session-aware."""
-    if isinstance(node, _TYPED):
-        return aware_session(node.type)
-    return aware_session(node.var.type) if isinstance(node, Decorator) else None
-
-
-def check_call(ctx: Call, callee: str, wanted: SessionType) -> FunctionLike:
-    """Report the call if it leaves out the session and one could be passed. The signature is not changed."""
-    names = ctx.default_signature.arg_names
-    is_passed = NAME not in names or bool(ctx.args[names.index(NAME)])
-    if not is_passed and isinstance(ctx.context, CallExpr) and isinstance(ctx.api, TypeChecker) and not _is_tried(ctx.api):
-        found = session_in_scope(ctx.api.scope.stack, ctx.context, wanted)
-        if found is not None:
-            ctx.api.fail(message(callee, found), ctx.context, code=_codes.NOT_PASSED)
-    return ctx.default_signature
+_IS_COMMIT: Final = "is_commit"
+_LATER: Final = frozenset(
+    f"typing.{name}"
+    for name in ("AsyncGenerator", "AsyncIterator", "Awaitable", "Coroutine", "Generator", "Iterator", "Awaitable")
+)
+_LATER_BASES: Final = ("contextlib.AbstractContextManager", "contextlib.AbstractAsyncContextManager", "typing.Awaitable")
 
 
-def _is_tried(checker: TypeChecker) -> bool:
-    """Say whether mypy only tries the call, as an argument of an overload: an error would rule out the overload.
+def check_call(context: Context, api: object, layout_of: Callable[[TypeChecker, Node], Layout]) -> None:
+    """Report a call if it leaves out a session that it could be given, so that it must have been forgotten.
 
-    mypy has checked such an argument on its own before, so no finding is lost. There is no documented way to ask.
-    ``prefer_simple_messages`` is the nearest public one, but since mypy 2 it looks only at the innermost watcher, and each
-    call has one of its own. The stack of watchers is the same from mypy 1.8 to 2.4. If it is not found, the answer is yes,
-    because a missing finding is better than ruling out the right overload.
+    Args:
+        context: What mypy checks.
+        api: mypy's checker.
+        layout_of: Returns the layout of the module that is checked.
     """
-    watchers = getattr(checker.msg.errors, "_watchers", None)
-    return watchers is None or any(map(_is_filtering, watchers))
+    if not isinstance(context, CallExpr) or not isinstance(api, TypeChecker) or _codes.is_tried(api):
+        return
+    is_mapping = isinstance(context.callee, RefExpr) and context.callee.fullname in MAPPING
+    if is_passed(context) or _IS_COMMIT in context.arg_names or (is_mapping and not context.args):
+        return
+    layout = layout_of(api, context)
+    callee = Resolver(api, layout).callee(context.args[0] if is_mapping else context.callee)
+    if callee is None or ((is_mapping or _runs_later(callee.result)) and not layout.is_on_the_spot(context)):
+        return
+    if is_mapping and _runs_later(callee.result):
+        return
+    way = layout.way_out(context)
+    found = None if way is None else next((one for one in sessions_in_scope(layout, way) if _may_join(one, callee)), None)
+    if found is not None:
+        how = f"functools.partial(..., session={found.name})" if is_mapping else f"session={found.name}"
+        api.fail(_message(callee.name, found.name, how), context, code=_codes.NOT_PASSED)
 
 
-def _is_filtering(watcher: object) -> bool:
-    """Say whether a watcher drops every error. One that passes some on has a function, one that keeps them has a list."""
-    return getattr(watcher, "_filter", True) is True and getattr(watcher, "_filtered", None) is None
+def _may_join(candidate: Candidate, callee: Callee) -> bool:
+    if not callee.session.accepts(candidate.type):
+        return False
+    policy = candidate.policy
+    if candidate.factory and any(name.endswith("session_factory") for name in callee.policy):
+        policy = {"session_factory": candidate.factory, "async_session_factory": candidate.factory}
+    return _policy.may_join(policy, callee.policy, is_async=candidate.type.is_async, is_same=callee.is_of_self)
 
 
-def check_local_call(ctx: Call) -> FunctionLike:
-    """Check a call of a local name, ``rename = accounts.rename`` or a nested function, found through the call itself."""
-    called = ctx.context.callee if isinstance(ctx.context, CallExpr) else None
-    name, node = (called.name, called.node) if isinstance(called, NameExpr) else ("", None)
-    wanted = aware_symbol(node)
-    return ctx.default_signature if wanted is None else check_call(ctx, name, wanted)
+def _runs_later(result: Type) -> bool:
+    """Say whether a call only makes what runs later: a coroutine, a generator or a context manager."""
+    typ = get_proper_type(result)
+    if not isinstance(typ, Instance):
+        return False
+    return typ.type.fullname in _LATER or any(typ.type.has_base(base) for base in _LATER_BASES)
 
 
-def message(callee: str, session: str) -> str:
+def _message(callee: str, session: str, how: str) -> str:
     """Say what the call does, and what to write in either case."""
     return (
         f'"{callee}" is called without the session "{session}" that is in scope: it opens a second transaction. '
-        f'Write "session={session}", or "session=NEW_SESSION" if that is meant'
+        f'Write "{how}", or "session=NEW_SESSION" if that is meant'
     )

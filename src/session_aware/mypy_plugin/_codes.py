@@ -1,4 +1,4 @@
-"""The error codes. mypy keeps one table of them for the process, so each is created once, here."""
+"""The error codes, and whether an error would be reported. mypy keeps one table of codes, so each is created once, here."""
 
 from __future__ import annotations
 
@@ -7,9 +7,21 @@ from typing import TYPE_CHECKING, Final, Protocol
 from mypy.errorcodes import ErrorCode
 
 if TYPE_CHECKING:
+    from mypy.checker import TypeChecker
     from mypy.nodes import Context
 
-__all__ = ["KIND", "LAZY_RESULT", "MISSING", "NOT_PASSED", "OPTIONAL", "OWNED", "POSITIONAL", "SESSION_AWARE", "Fail"]
+__all__ = [
+    "KIND",
+    "LAZY_RESULT",
+    "MISSING",
+    "NOT_PASSED",
+    "OPTIONAL",
+    "OWNED",
+    "POSITIONAL",
+    "SESSION_AWARE",
+    "Fail",
+    "is_tried",
+]
 
 _CATEGORY: Final = "Session-aware"
 
@@ -33,3 +45,21 @@ class Fail(Protocol):
     """The type of ``fail``, which both mypy's analyser and its checker have."""
 
     def __call__(self, msg: str, ctx: Context, /, *, code: ErrorCode) -> object: ...
+
+
+def is_tried(checker: TypeChecker) -> bool:
+    """Say whether mypy only tries the call, as an argument of an overload: an error would rule out the overload.
+
+    mypy has checked such an argument on its own before, so no finding is lost. There is no documented way to ask.
+    ``prefer_simple_messages`` is the nearest public one, but since mypy 2 it looks only at the innermost watcher, and each
+    call has one of its own. The stack of watchers is the same from mypy 1.8 to 2.4.
+
+    Raises:
+        AttributeError: This mypy has none. The plugin reports that, and makes no findings that could rule out an overload.
+    """
+    return any(map(_is_filtering, checker.msg.errors._watchers))  # noqa: SLF001 - see above
+
+
+def _is_filtering(watcher: object) -> bool:
+    """Say whether a watcher drops every error. One that passes some on has a function, one that keeps them has a list."""
+    return getattr(watcher, "_filter", True) is True and getattr(watcher, "_filtered", None) is None

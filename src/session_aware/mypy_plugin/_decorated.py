@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mypy.nodes import ARG_STAR2, Decorator
+from mypy.checker import TypeChecker
+from mypy.nodes import ARG_STAR2, AssignmentStmt, CallExpr, Decorator, NameExpr, Var
 from mypy.types import CallableType, FunctionLike, get_proper_type
 
-from session_aware.mypy_plugin import _codes
+from session_aware.mypy_plugin import _codes, _policy
 from session_aware.mypy_plugin._annotations import unknown
 from session_aware.mypy_plugin._definitions import check_definition, check_keyword_only, is_plainly_decorated
+from session_aware.mypy_plugin._names import is_service, written
 from session_aware.mypy_plugin._ownership import check_ownership
 from session_aware.mypy_plugin._parameter import NAME, optional_for_callers, parameter
-from session_aware.mypy_plugin._services import is_service
 from session_aware.mypy_plugin._tree import calls_in
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mypy.nodes import Context, Node
     from mypy.plugin import FunctionContext, MethodContext
     from mypy.types import Type
+
+    from session_aware.mypy_plugin._layout import Layout
 
 __all__ = ["visit_decorated"]
 
 
-def visit_decorated(ctx: FunctionContext | MethodContext) -> Type:
+def visit_decorated(ctx: FunctionContext | MethodContext, layout_of: Callable[[TypeChecker, Node], Layout]) -> Type:
     """Make ``session`` optional in the type that the decorator returns, and report what is wrong about the function."""
     if len(ctx.arg_types) != 1 or len(ctx.arg_types[0]) != 1:  # options, not the function
         return ctx.default_return_type
@@ -38,12 +44,28 @@ def visit_decorated(ctx: FunctionContext | MethodContext) -> Type:
         )
     elif decorated is not None:
         _check(ctx, decorated)
+    if isinstance(ctx.api, TypeChecker):
+        _keep_policy(ctx.context, ctx.api, layout_of)
     return optional_for_callers(ctx.default_return_type)
+
+
+def _keep_policy(context: Context, api: TypeChecker, layout_of: Callable[[TypeChecker, Node], Layout]) -> None:
+    """Keep what the decorator says for the calls, also where it is called: ``name = auto_session_func(...)(function)``."""
+    if isinstance(context, Decorator):
+        if (said := _policy.of_decorators(context)) is not None:
+            _policy.keep(context.var, said)
+    elif isinstance(context, CallExpr):
+        statement = layout_of(api, context).parents.get(context)
+        target = statement.lvalues[0] if isinstance(statement, AssignmentStmt) else None
+        if isinstance(target, NameExpr) and isinstance(target.node, Var) and not target.node.is_final:
+            options = context.callee
+            said = _policy.of_options(options, where=target.fullname) if isinstance(options, CallExpr) else {}
+            _policy.keep(target.node, said)
 
 
 def _name(decorated: Decorator) -> str:
     func = decorated.func
-    return f"{func.info.name}.{func.name}" if func.info else func.name
+    return f"{written(func.info.name)}.{func.name}" if func.info else func.name
 
 
 def _lacks_session(given: FunctionLike, decorated: Decorator | None) -> bool:

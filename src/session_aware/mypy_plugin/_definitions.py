@@ -20,8 +20,9 @@ from mypy.types import CallableType, Instance, UnboundType, get_proper_type
 
 from session_aware.mypy_plugin import _codes
 from session_aware.mypy_plugin._annotations import class_of, unknown, with_type_parameters
+from session_aware.mypy_plugin._names import written
 from session_aware.mypy_plugin._parameter import NAME
-from session_aware.mypy_plugin._tree import is_generator
+from session_aware.mypy_plugin._tree import is_generator, returns_what_is_complete
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -134,31 +135,31 @@ def check_definition(
     """Report what is wrong about a function whose keyword-only ``session`` is of a known type."""
     if _names(decorated) & _OVERLOAD:  # only a signature; the implementation is checked on its own
         return
-    if session.is_optional and not _is_override(func, info):
-        fail(
-            f'"{name}": the body always gets a session. Write "session: {session.info.name} = NEW_SESSION" instead of '
-            f'"{session.info.name} | None", and nothing has to be narrowed',
-            found.argument,
-            code=_codes.OPTIONAL,
-        )
-    if not is_plainly_decorated(decorated):
-        return
-    result = _result(func, lookup)
+    is_plain = is_plainly_decorated(decorated)
+    result = _result(func, lookup) if is_plain else None
     is_later = result is not None and (result.fullname in _LATER or any(result.has_base(base) for base in _LATER_BASES))
     is_signature = _is_signature(func.body.body)
-    if func.is_coroutine != session.is_async and not (is_signature and is_later):
+    if is_plain and func.is_coroutine != session.is_async and not (is_signature and is_later):
         form, wanted, other = (
             ("async def", "AsyncSession", "") if func.is_coroutine else ("def", "Session", ', or "async def"')
         )
         fail(
-            f'"{name}": "{form}" takes the {wanted} of the factories, not "{session.info.name}". '
+            f'"{name}": "{form}" takes the {wanted} of the factories, not "{written(session.info.name)}". '
             f'Write "session: {wanted} = NEW_SESSION"{other}',
             found.argument,
             code=_codes.KIND,
         )
-    elif result is not None and is_later and not is_signature and not is_generator(func):
+        return
+    if session.is_optional and not _is_override(func, info):
         fail(
-            f'"{name}" returns "{result.name}" without being a generator: it is read after the session was closed. '
+            f'"{name}": the body always gets a session. Write "session: {written(session.info.name)} = NEW_SESSION" instead '
+            f'of "{written(session.info.name)} | None", and nothing has to be narrowed',
+            found.argument,
+            code=_codes.OPTIONAL,
+        )
+    if result is not None and is_later and not (is_signature or is_generator(func) or returns_what_is_complete(func)):
+        fail(
+            f'"{name}" returns "{written(result.name)}" without being a generator: it is read after the session was closed. '
             "Return a list, or yield the rows",
             func,
             code=_codes.LAZY_RESULT,

@@ -7,23 +7,36 @@ and for none in a run over a full cache. So foreign names are answered at once, 
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from mypy.plugin import Plugin
+from mypy.checker import TypeChecker
+from mypy.nodes import Context
+from mypy.plugin import ClassDefContext, Plugin
+from mypy.semanal import SemanticAnalyzer
+from mypy.version import __version__ as mypy_version
 
 from session_aware._version import __version__
-from session_aware.mypy_plugin import _codes  # noqa: F401  # pyright: ignore[reportUnusedImport] - mypy reads soon which codes are switched off
+from session_aware.mypy_plugin import _codes  # pyright: ignore[reportUnusedImport] - mypy reads soon which codes are switched off
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
-    from mypy.plugin import ClassDefContext, FunctionContext, MethodContext, ReportConfigContext
+    from mypy.errors import Errors
+    from mypy.plugin import (
+        FunctionContext,
+        FunctionSigContext,
+        MethodContext,
+        MethodSigContext,
+        ReportConfigContext,
+    )
     from mypy.types import FunctionLike, Type
 
-    from session_aware.mypy_plugin._calls import Call
     from session_aware.mypy_plugin._rules import Rules
+
+    Call = FunctionSigContext | MethodSigContext
 
 __all__ = ["SessionAwarePlugin"]
 
@@ -37,6 +50,7 @@ _DECORATORS: Final = frozenset(
         "session_aware._declare.function.auto_session_func",
     }
 )
+_MAPPING: Final = ("builtins.filter", "builtins.map")
 _FOREIGN: Final = ("builtins.", "typing.", "sqlalchemy.")  # most of the names that mypy asks for; none is session-aware
 
 
@@ -63,8 +77,24 @@ def _default_signature(ctx: Call) -> FunctionLike:
     return ctx.default_signature
 
 
+@contextmanager
+def _unfiltered(errors: Errors) -> Generator[None]:
+    """Report even what mypy drops while it tries the variants of an overload, if this mypy has the field for that."""
+    watchers = getattr(errors, "_watchers", None)
+    if watchers is None:
+        yield
+        return
+    errors._watchers = []  # noqa: SLF001 - it has no public name
+    try:
+        yield
+    finally:
+        errors._watchers = watchers  # noqa: SLF001 - likewise
+
+
 class SessionAwarePlugin(Plugin):
-    """Says which rule applies to a full name. It keeps no state, so cache, daemon and parallel workers stay correct."""
+    """Says which rule applies to a full name. What is found out is kept in the tree, so cache and daemon stay correct."""
+
+    _has_failed = False
 
     def report_config_data(self, ctx: ReportConfigContext) -> str:  # noqa: ARG002 - its name in Plugin
         """Return what mypy's cache depends on besides the sources."""
@@ -81,16 +111,18 @@ class SessionAwarePlugin(Plugin):
         return None if fullname.startswith(_FOREIGN) else self._hook(lambda rules: rules.of_base(fullname), _unchanged)
 
     def get_function_hook(self, fullname: str) -> Callable[[FunctionContext | MethodContext], Type] | None:
-        """Check the uses of the decorator."""
-        return self._hook(lambda rules: rules.of_decorator, _default_type) if fullname in _DECORATORS else None
+        """Check the uses of the decorator, and the calls for which mypy knows no full name but ``open of Accounts``."""
+        if fullname in _DECORATORS:
+            return self._hook(lambda rules: rules.of_decorator, _default_type)
+        return self._hook(lambda rules: rules.of_nameless_call, _default_type) if " of " in fullname else None
 
     get_method_hook = get_function_hook  # for what the decorator with options returns
 
-    # Calls are checked where mypy asks for the signature. Where it asks for the result, it is trying overloads.
+    # Other calls are checked where mypy asks for the signature. Where it asks for the result, it is trying overloads.
 
     def get_function_signature_hook(self, fullname: str) -> Callable[[Call], FunctionLike] | None:
         """Check the calls of session-aware functions and local names."""
-        if fullname.startswith(_FOREIGN):
+        if fullname.startswith(_FOREIGN) and fullname not in _MAPPING:
             return None
         return self._hook(lambda rules: rules.of_function(fullname), _default_signature)
 
@@ -114,19 +146,35 @@ class SessionAwarePlugin(Plugin):
     def _hook(
         self, find: Callable[[Rules], Callable[[C], R] | None], otherwise: Callable[[C], R]
     ) -> Callable[[C], R] | None:
-        """Ask the rules. If one fails, return no hook, because a plugin must not make mypy crash."""
+        """Ask the rules. If one fails, say so and do as without the plugin, because a plugin must not make mypy crash."""
         try:
             hook = find(self._rules)
-        except Exception:
+        except Exception as error:
             if self._shows_errors:
                 raise
-            return None
+            return partial(self._failed, error, otherwise)
         return None if hook is None else partial(self._call, hook, otherwise)
 
     def _call(self, hook: Callable[[C], R], otherwise: Callable[[C], R], ctx: C) -> R:
         try:
             return hook(ctx)
-        except Exception:
+        except Exception as error:
             if self._shows_errors:
                 raise
-            return otherwise(ctx)
+            return self._failed(error, otherwise, ctx)
+
+    def _failed(self, error: Exception, otherwise: Callable[[C], R], ctx: C) -> R:
+        """Report an error of a rule, once: otherwise a mypy that the plugin does not know would switch it off unnoticed."""
+        where = ctx.cls if isinstance(ctx, ClassDefContext) else getattr(ctx, "context", None)
+        api = getattr(ctx, "api", None)
+        if not self._has_failed and isinstance(api, TypeChecker | SemanticAnalyzer) and isinstance(where, Context):
+            self._has_failed = True
+            with _unfiltered(api.errors):
+                api.note(
+                    f"session_aware.mypy_plugin {__version__} failed here under mypy {mypy_version}, and may not find "
+                    f"everything ({type(error).__name__}: {error}). Please report this to its maintainers, with what "
+                    '"mypy --show-traceback" prints',
+                    where,
+                    code=_codes.SESSION_AWARE,
+                )
+        return otherwise(ctx)

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from mypy.nodes import (
-    AssignmentExpr,
-    AssignmentStmt,
-    CallExpr,
-    DelStmt,
-    ForStmt,
-    FuncItem,
-    MemberExpr,
-    NameExpr,
-    Node,
-    OperatorAssignmentStmt,
-    WithStmt,
-)
+from mypy.nodes import CallExpr, FuncItem, MemberExpr, NameExpr, Node
 
 from session_aware.mypy_plugin import _codes
+from session_aware.mypy_plugin._layout import bound_by
 from session_aware.mypy_plugin._parameter import NAME, parameter
-from session_aware.mypy_plugin._tree import children, walk
+from session_aware.mypy_plugin._tree import walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from mypy.nodes import FuncDef
 
@@ -46,7 +35,7 @@ def check_ownership(func: FuncDef, calls: Sequence[CallExpr], name: str, fail: F
     if not any(map(_owners_call, calls)):
         return
     body = list(walk(func.body, enters=_sees_the_same))
-    if any(_is_session(target) for node in body for target in _bound_by(node)):
+    if any(_is_session(target) for node in body for target in bound_by(node)):
         return
     for node in body:
         if isinstance(node, CallExpr) and (called := _owners_call(node)):
@@ -72,25 +61,3 @@ def _sees_the_same(node: Node) -> bool:
 
 def _is_session(node: Node) -> bool:
     return isinstance(node, NameExpr) and node.name == NAME
-
-
-def _bound_by(node: Node) -> Iterator[Node]:
-    """Yield the targets of a node's assignment that could be the name ``session``."""
-    match node:
-        case AssignmentStmt():
-            targets: list[Node] = list(node.lvalues)
-        case OperatorAssignmentStmt():
-            targets = [node.lvalue]
-        case AssignmentExpr():
-            targets = [node.target]
-        case ForStmt():
-            targets = [node.index]
-        case WithStmt():
-            targets = [target for target in node.target if target is not None]
-        case DelStmt():
-            targets = [node.expr]
-        case _:
-            return
-    for target in targets:
-        yield target
-        yield from children(target)

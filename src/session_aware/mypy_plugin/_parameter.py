@@ -106,26 +106,30 @@ def optional_for_callers(typ: Type) -> Type:
     return signature.copy_modified(arg_kinds=kinds)  # pyrefly: ignore[bad-argument-type] - it takes mypy's Bogus for a class
 
 
-def aware_session(typ: Type | None) -> SessionType | None:
-    """Return the session that calls may leave out: keyword-only, optional and not None, judged by the signature alone.
+def aware_session(typ: Type | None, *, allows_none: bool = False) -> SessionType | None:
+    """Return the session that calls may leave out: keyword-only and optional, judged by the signature alone.
 
     All overloads must agree, because it is not known here which one a call takes.
+
+    Args:
+        typ: The type of what is called.
+        allows_none: Whether it is known to be session-aware. If not, a session that may be None is somebody else's.
     """
     proper = get_proper_type(typ)
     if isinstance(proper, CallableType):
-        return _aware(proper)
+        return _aware(proper, allows_none=allows_none)
     if not isinstance(proper, Overloaded):
         return None
-    found = [_aware(item) for item in proper.items]
+    found = [_aware(item, allows_none=allows_none) for item in proper.items]
     is_one = len({session.info if session else None for session in found}) == 1
     return found[0] if is_one else None
 
 
-def _aware(signature: CallableType) -> SessionType | None:
+def _aware(signature: CallableType, *, allows_none: bool) -> SessionType | None:
     if NAME not in signature.arg_names:
         return None
     index = signature.arg_names.index(NAME)
     if signature.arg_kinds[index] is not ARG_NAMED_OPT:
         return None
     found = session_type(signature.arg_types[index], unknown)
-    return None if found is None or found.is_optional else found
+    return None if found is None or (found.is_optional and not allows_none) else found

@@ -1,72 +1,153 @@
-"""The sessions that a call could pass on: parameters of the enclosing functions, and targets of ``with ... as`` blocks."""
+"""The sessions that a call could pass on, innermost first, each with the policy by which it was opened, if that shows."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
 
-from mypy.nodes import FuncItem, MypyFile, NameExpr, TypeInfo, Var, WithStmt
+from mypy.nodes import AwaitExpr, CallExpr, FuncDef, FuncItem, MemberExpr, NameExpr, RefExpr, TypeInfo, Var, WithStmt
 from mypy.types import CallableType
 
+from session_aware.mypy_plugin import _policy
 from session_aware.mypy_plugin._annotations import session_type, unknown
-from session_aware.mypy_plugin._tree import children
+from session_aware.mypy_plugin._layout import is_before
+from session_aware.mypy_plugin._names import CONSTRUCTION, is_service, written
+from session_aware.mypy_plugin._parameter import NAME, parameter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator
 
-    from mypy.nodes import Context, Node
+    from mypy.nodes import Expression, Node
 
-    from session_aware.mypy_plugin._annotations import Lookup, SessionType
+    from session_aware.mypy_plugin._annotations import SessionType
+    from session_aware.mypy_plugin._layout import Layout
+    from session_aware.mypy_plugin._policy import Policy
 
-__all__ = ["parameter_in_scope", "session_in_scope"]
+__all__ = ["Candidate", "sessions_in_scope"]
+
+_BLOCK: Final = "session_aware._call.block.auto_session_ctx"
+# The pytest plugin's: what a test calls opens its own session, as in production, on the connection of the test.
+_FIXTURES: Final = frozenset({"session_aware_session", "session_aware_async_session"})
 
 
-def session_in_scope(stack: Sequence[TypeInfo | FuncItem | MypyFile], call: Context, wanted: SessionType) -> str | None:
-    """Return the name of the innermost session that could be passed to a call.
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A session in scope.
+
+    Attributes:
+        name: What to write for it.
+        type: What its type says.
+        policy: The policy that it was opened by; None where that is not known.
+        factory: The full name of the factory, for one that was opened by hand; empty if it has none.
+    """
+
+    name: str
+    type: SessionType
+    policy: Policy | None = None
+    factory: str = ""
+
+
+def sessions_in_scope(layout: Layout, way: list[Node]) -> Iterator[Candidate]:
+    """Yield the sessions that are open where a call stands.
 
     Args:
-        stack: The module and the classes and functions around the call, as ``TypeChecker.scope`` has them.
-        call: The call.
-        wanted: The type of session that the call takes.
+        layout: The layout of the module.
+        way: The nodes from the call to its function or module, ``Layout.way_out``.
     """
-    holders = [item for item in reversed(stack) if not isinstance(item, TypeInfo)]
-    if (found := _in_with_block(holders[0], call, wanted)) is not None:
-        return found
-    functions = (item for item in holders if isinstance(item, FuncItem))
-    return next((name for func in functions if (name := parameter_in_scope(func, wanted, unknown)) is not None), None)
+    yield from _of_blocks(layout, way)
+    yield from _of_assignments(layout, way)
+    function = way[-1]
+    if isinstance(function, FuncItem):
+        yield from _of_parameters(layout, way, function)
+    if isinstance(function, FuncDef):
+        yield from _of_attributes(layout, way, function)
 
 
-def parameter_in_scope(func: FuncItem, wanted: SessionType, lookup: Lookup) -> str | None:
-    """Return the name of a function's parameter that could be passed on."""
-    if not isinstance(func.type, CallableType):
+def _of_blocks(layout: Layout, way: list[Node]) -> Iterator[Candidate]:
+    for inside, node in pairwise(way):
+        if not isinstance(node, WithStmt) or inside is not node.body:
+            continue
+        for target, value in reversed(list(zip(node.target, node.expr, strict=True))):
+            if isinstance(target, NameExpr) and isinstance(target.node, Var):
+                again = (each for each in layout.bindings.get(target.node, ()) if each is not node)
+                if not any(node.body in layout.around(each) for each in again):
+                    yield from _opened(layout, way, target, value)
+
+
+def _of_assignments(layout: Layout, way: list[Node]) -> Iterator[Candidate]:
+    for node in reversed(layout.opened.get(way[-1], ())):
+        target = node.lvalues[0]
+        is_run = layout.parents.get(node) in way and node not in way and is_before(node, way[0])
+        if is_run and isinstance(target, NameExpr) and len(layout.bindings.get(target.node, ())) == 1:  # type: ignore[arg-type]
+            yield from _opened(layout, way, target, node.rvalue)
+
+
+def _opened(layout: Layout, way: list[Node], target: NameExpr, value: Expression) -> Iterator[Candidate]:
+    if not isinstance(target.node, Var) or target.node.type is None or layout.is_over(target.node, way):
+        return
+    found = session_type(target.node.type, unknown)
+    if found is None:
+        return
+    policy, factory = _origin(value)
+    yield Candidate(written(target.name), found, policy, factory)
+
+
+def _origin(value: Expression) -> tuple[Policy | None, str]:
+    """Return the policy of an ``auto_session_ctx`` that opens a session, and the name of a factory that does."""
+    if isinstance(value, AwaitExpr):
+        value = value.expr
+    if not isinstance(value, CallExpr):
+        return None, ""
+    called = value.callee
+    if isinstance(called, MemberExpr) and called.name == "begin" and not called.fullname:
+        called = called.expr
+    if not isinstance(called, RefExpr) or isinstance(called.node, TypeInfo):
+        return None, ""
+    if called.fullname == _BLOCK:
+        is_given = NAME in value.arg_names or None in value.arg_names
+        return (None if is_given else _policy.of_options(value, where=f"{_BLOCK}:{value.line}:{value.column}")), ""
+    return None, _policy.factory_name(called)
+
+
+def _of_parameters(layout: Layout, way: list[Node], function: FuncItem) -> Iterator[Candidate]:
+    typ = function.type
+    for index, argument in enumerate(function.arguments):
+        annotation = typ.arg_types[index] if isinstance(typ, CallableType) else argument.variable.type
+        if annotation is None or argument.kind.is_star() or argument.variable.name in _FIXTURES:
+            continue
+        found = session_type(annotation, unknown)
+        if found is None or argument.variable in layout.bindings or layout.is_over(argument.variable, way):
+            continue
+        policy = _policy_of(layout, function) if argument.variable.name == NAME else None
+        yield Candidate(argument.variable.name, found, policy)
+
+
+def _policy_of(layout: Layout, function: FuncItem) -> Policy | None:
+    """Return the policy of a session-aware function; None for any other one."""
+    if not isinstance(function, FuncDef):
         return None
-    for argument, annotation in zip(func.arguments, func.type.arg_types, strict=False):
-        if argument.kind.is_star():
-            continue
-        found = session_type(annotation, lookup)
-        if found is not None and wanted.accepts(found):
-            return argument.variable.name
-    return None
+    decorated = layout.decorators.get(function)
+    own = None if decorated is None else _policy.of_decorators(decorated)
+    found = parameter(function)
+    is_method = function.info and is_service(function.info) and function.name not in CONSTRUCTION
+    if is_method and found is not None and found.is_keyword_only:
+        return {**_policy.of_class(function.info), **(own or {})}
+    return own
 
 
-def _in_with_block(holder: FuncItem | MypyFile, call: Context, wanted: SessionType) -> str | None:
-    """Look from a function or module down to the call, but not into nested functions, which may run after the block."""
-    way = _way(holder, call)
-    for node in way:
-        if not isinstance(node, WithStmt) or node.body not in way:
-            continue
-        for target in node.target:
-            if isinstance(target, NameExpr) and isinstance(target.node, Var) and target.node.type is not None:
-                found = session_type(target.node.type, unknown)
-                if found is not None and wanted.accepts(found):
-                    return target.name
-    return None
-
-
-def _way(holder: Node, call: Context) -> list[Node]:
-    """Return the nodes that contain the call, innermost first; none if it is not there."""
-    for child in children(holder):
-        if child is call:
-            return [holder]
-        if way := _way(child, call):
-            return [*way, holder]
-    return []
+def _of_attributes(layout: Layout, way: list[Node], function: FuncDef) -> Iterator[Candidate]:
+    """Yield the one session that the object of a method has; none if there are several to choose from."""
+    if not function.info or function.is_static or function.is_class or not function.arguments:
+        return
+    found = {}
+    for base in reversed(function.info.mro):
+        for name, symbol in base.names.items():
+            if isinstance(symbol.node, Var) and symbol.node.type is not None and not symbol.node.is_property:
+                session = session_type(symbol.node.type, unknown)
+                if session is not None:
+                    found[name] = session
+    if len(found) == 1:
+        [(name, session)] = found.items()
+        if not layout.is_over(name, way):
+            yield Candidate(f"{function.arguments[0].variable.name}.{name}", session)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from mypy.server.trigger import make_trigger
 
 from session_aware.mypy_plugin._annotations import NotReadyError
 from session_aware.mypy_plugin._definitions import check_definition, check_keyword_only, is_marking, is_plainly_decorated
+from session_aware.mypy_plugin._names import CONSTRUCTION
 from session_aware.mypy_plugin._ownership import check_ownership
 from session_aware.mypy_plugin._parameter import is_rewritten, make_optional, parameter, restore
-from session_aware.mypy_plugin._super import check_super_calls
+from session_aware.mypy_plugin._policy import keep_for_class
 from session_aware.mypy_plugin._tree import calls_in, functions_of
 
 if TYPE_CHECKING:
@@ -19,31 +20,7 @@ if TYPE_CHECKING:
 
     from session_aware.mypy_plugin._annotations import Lookup
 
-__all__ = ["CONSTRUCTION", "is_rewritten_class", "is_service", "restore_class", "visit_service"]
-
-_SERVICE: Final = "session_aware._declare.service.SessionAwareService"
-
-CONSTRUCTION: Final = frozenset(
-    {
-        "__attrs_init__",
-        "__attrs_post_init__",
-        "__attrs_pre_init__",
-        "__class_getitem__",
-        "__init__",
-        "__init_subclass__",
-        "__new__",
-        "__post_init__",
-        "__set_name__",
-        "__setstate__",
-        "__subclasshook__",
-    }
-)
-"""The methods that the library never wraps. It repeats the library's list, because its import would import SQLAlchemy."""
-
-
-def is_service(info: TypeInfo) -> bool:
-    """Say whether a class derives from ``SessionAwareService``."""
-    return info.has_base(_SERVICE)
+__all__ = ["is_rewritten_class", "restore_class", "visit_service"]
 
 
 def is_rewritten_class(info: TypeInfo) -> bool:
@@ -67,6 +44,7 @@ def visit_service(ctx: ClassDefContext) -> None:
     def lookup(name: str) -> SymbolTableNode | None:
         return ctx.api.lookup_qualified(name, ctx.cls, suppress_errors=True)
 
+    keep_for_class(ctx.cls)
     is_ready = True
     for func, decorated in functions_of(ctx.cls.defs):
         if func.name in CONSTRUCTION:
@@ -82,7 +60,6 @@ def visit_service(ctx: ClassDefContext) -> None:
 def _visit_method(ctx: ClassDefContext, func: FuncDef, decorated: Decorator | None, lookup: Lookup) -> None:
     name = f"{ctx.cls.name}.{func.name}"
     found = parameter(func)
-    calls = calls_in(func)
     if found is not None and found.is_of_another_library(lookup):
         found = None
     if found is not None and is_plainly_decorated(decorated):
@@ -95,6 +72,5 @@ def _visit_method(ctx: ClassDefContext, func: FuncDef, decorated: Decorator | No
             ctx.api.add_plugin_dependency(make_trigger(session.info.fullname))
             if not session.is_optional:
                 make_optional(found)
-            check_ownership(func, calls, name, ctx.api.fail)
+            check_ownership(func, calls_in(func), name, ctx.api.fail)
             check_definition(found, func, decorated, session, info=ctx.cls.info, name=name, fail=ctx.api.fail, lookup=lookup)
-    check_super_calls(ctx, func, calls, lookup)

@@ -10,23 +10,36 @@ from functools import cache
 from typing import TYPE_CHECKING, Final, cast
 
 from mypy.nodes import (
+    AssignmentStmt,
     Block,
     CallExpr,
     Decorator,
+    DictExpr,
+    DictionaryComprehension,
     FuncDef,
+    FuncItem,
     IfStmt,
+    ListComprehension,
+    ListExpr,
+    MemberExpr,
+    NameExpr,
     Node,
     OverloadedFuncDef,
+    ReturnStmt,
+    SetComprehension,
+    SetExpr,
+    StrExpr,
     TryStmt,
+    TupleExpr,
     WithStmt,
     YieldExpr,
     YieldFromExpr,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator
+    from collections.abc import Callable, Hashable, Iterator, Mapping
 
-__all__ = ["calls_in", "children", "functions_of", "is_generator", "walk"]
+__all__ = ["calls_in", "children", "functions_of", "is_generator", "returns_what_is_complete", "walk"]
 
 _FIELDS: Final = (
     *(
@@ -47,6 +60,9 @@ _FIELDS: Final = (
     *("left_expr", "lvalue", "lvalues", "msg", "operands", "patterns", "right", "rvalue", "sequences", "stride", "subject"),
     *("target", "types", "value", "vars"),
 )
+
+_ITERATORS: Final = frozenset({"enumerate", "filter", "iter", "map", "reversed", "zip"})
+_COLLECTIONS: Final = frozenset({"dict", "frozenset", "list", "set", "sorted", "tuple"})
 
 
 @cache  # a pure function of mypy's own classes, so the cache is not state
@@ -97,6 +113,43 @@ def is_generator(func: FuncDef) -> bool:
     """Say whether a function's own body yields. mypy's ``is_generator`` is not set yet when a class hook runs."""
     own = walk(func.body, enters=lambda node: not isinstance(node, FuncDef))
     return any(isinstance(node, YieldExpr | YieldFromExpr) for node in own)
+
+
+def returns_what_is_complete(func: FuncDef) -> bool:
+    """Say whether every ``return`` of a function gives an iterator over something that is already in memory.
+
+    mypy has not bound the names yet when a class hook runs, so builtins are known by what they are called.
+    """
+    own = list(walk(func.body, enters=lambda node: not isinstance(node, FuncItem)))
+    assigned: dict[str, list[Node]] = {}
+    for node in own:
+        if isinstance(node, AssignmentStmt):
+            for target in node.lvalues:
+                if isinstance(target, NameExpr):
+                    assigned.setdefault(target.name, []).append(node.rvalue)
+    returned = [node.expr for node in own if isinstance(node, ReturnStmt) and node.expr is not None]
+    return bool(returned) and all(_iterates_over_complete(value, assigned) for value in returned)
+
+
+def _iterates_over_complete(value: Node, assigned: Mapping[str, list[Node]]) -> bool:
+    if not isinstance(value, CallExpr) or not isinstance(value.callee, NameExpr):
+        return False
+    sources = value.args[1:] if value.callee.name in {"filter", "map"} else value.args
+    return value.callee.name in _ITERATORS and bool(sources) and all(_is_complete(source, assigned) for source in sources)
+
+
+def _is_complete(value: Node, assigned: Mapping[str, list[Node]]) -> bool:
+    match value:
+        case ListExpr() | TupleExpr() | SetExpr() | DictExpr() | ListComprehension() | SetComprehension():
+            return True
+        case DictionaryComprehension() | StrExpr() | CallExpr(callee=MemberExpr(name="all" | "fetchall")):
+            return True
+        case CallExpr(callee=NameExpr(name=name)):
+            return name in _COLLECTIONS
+        case NameExpr(name=name):
+            return name in assigned and all(_is_complete(each, {}) for each in assigned[name])
+        case _:
+            return False
 
 
 def functions_of(body: Block) -> Iterator[tuple[FuncDef, Decorator | None]]:

@@ -1,0 +1,359 @@
+"""The table of ``session-not-passed``: what is reported, what is right, and where the plugin must not speak."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.mypy_plugin.checking import Project
+
+SERVICES: Final = """
+from sqlalchemy.orm import sessionmaker
+from session_aware import Propagation
+
+Sessions = sessionmaker[Session]()
+Others = sessionmaker[Session]()
+Readers = sessionmaker[Session]()
+
+class Accounts(SessionAwareService):
+    def open(self, owner: str, *, session: Session = NEW_SESSION) -> int:
+        return len(owner)
+    def maybe(self, *, session: Session | None = None) -> int:  # E: session-optional
+        return 1
+    async def aopen(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> int:
+        return len(owner)
+    def rows(self, *, session: Session = NEW_SESSION) -> Iterator[int]:
+        yield 1
+    async def arows(self, *, session: AsyncSession = NEW_SESSION) -> AsyncIterator[int]:
+        yield 1
+    @contextmanager
+    def block(self, *, session: Session = NEW_SESSION) -> Iterator[int]:
+        yield 1
+    @auto_session_func(propagation=Propagation.REQUIRES_NEW)
+    def apart(self, *, session: Session = NEW_SESSION) -> int:
+        return 1
+    @auto_session_func(propagation=Propagation.NESTED)
+    def nested(self, *, session: Session = NEW_SESSION) -> int:
+        return 1
+    @auto_session_func(isolation_level="SERIALIZABLE")
+    def strict(self, *, session: Session = NEW_SESSION) -> int:
+        return 1
+    @auto_session_func(read_only=True)
+    def read(self, *, session: Session = NEW_SESSION) -> int:
+        return 1
+    def dry(self, *, session: Session = NEW_SESSION, is_commit: bool = True) -> int:
+        return 1
+
+class Audit(SessionAwareService, propagation=Propagation.REQUIRES_NEW):
+    def log(self, *, session: Session = NEW_SESSION) -> int:
+        return 1
+    @auto_session_func(propagation=Propagation.REQUIRED)
+    def join(self, *, session: Session = NEW_SESSION) -> int:
+        return 1
+
+class DerivedAudit(Audit):
+    pass
+
+class Joined(Audit, propagation=Propagation.REQUIRED):
+    pass
+
+class Shop(SessionAwareService, session_factory=Sessions):
+    def sell(self, *, session: Session = NEW_SESSION) -> int:
+        return 1
+
+class Warehouse(SessionAwareService, session_factory=Others, read_session_factory=Readers):
+    def take(self, *, session: Session = NEW_SESSION) -> int:
+        return 1
+    @auto_session_func(read_only=True)
+    def look(self, *, session: Session = NEW_SESSION) -> int:
+        return 1
+
+class Attribute(SessionAwareService):
+    session_factory = Others
+    def put(self, *, session: Session = NEW_SESSION) -> int:
+        return 1
+
+class Instance(SessionAwareService):
+    def __init__(self, factory: sessionmaker[Session]) -> None:
+        self.session_factory = factory
+    def work(self, *, session: Session = NEW_SESSION) -> int:
+        return 1
+    def both(self, *, session: Session = NEW_SESSION) -> int:
+        return self.work()  # E: session-not-passed
+
+@auto_session_func
+def audit(*, session: Session = NEW_SESSION) -> int:
+    return 1
+
+@auto_session_func(propagation=Propagation.REQUIRES_NEW)
+def audit_apart(*, session: Session = NEW_SESSION) -> int:
+    return 1
+
+@auto_session_func(session_factory=Others)
+def audit_there(*, session: Session = NEW_SESSION) -> int:
+    return 1
+
+def _raw(*, session: Session = NEW_SESSION) -> int:
+    return 1
+
+called_apart = auto_session_func(propagation=Propagation.REQUIRES_NEW)(_raw)
+called = auto_session_func(_raw)
+
+accounts = Accounts()
+alias = accounts.open
+apart_alias = accounts.apart
+"""
+
+IMPORTS: Final = """
+import asyncio
+from contextlib import ExitStack
+from functools import partial, partialmethod
+from sqlalchemy.orm import sessionmaker
+from session_aware import Propagation, after_commit
+from services import (
+    Accounts, Attribute, Audit, DerivedAudit, Instance, Joined, Others, Sessions, Shop, Warehouse,
+    accounts, alias, apart_alias, audit, audit_apart, audit_there, called, called_apart,
+)
+"""
+
+CASES: Final = {
+    "propagation": """
+        def use(session: Session) -> None:
+            accounts.apart()
+            audit_apart()
+            called_apart()
+            Audit().log()
+            DerivedAudit().log()
+            accounts.nested()  # E: session-not-passed
+            Audit().join()  # E: session-not-passed
+            Joined().log()  # E: session-not-passed
+            called()  # E: session-not-passed
+            audit()  # E: session-not-passed
+            accounts.open("ann")  # E: session-not-passed
+            accounts.open("ann", session=session)
+        """,
+    "other policies": """
+        class Reads(SessionAwareService, read_only=True):
+            def report(self, *, session: Session = NEW_SESSION) -> None:
+                accounts.open("ann")
+                accounts.read()  # E: session-not-passed
+        class Strict(SessionAwareService, isolation_level="SERIALIZABLE"):
+            def move(self, *, session: Session = NEW_SESSION) -> None:
+                accounts.strict()  # E: session-not-passed
+                accounts.open("ann")  # E: session-not-passed
+        def use(session: Session) -> None:
+            accounts.strict()
+            accounts.read()  # E: session-not-passed
+            accounts.dry()  # E: session-not-passed
+            accounts.dry(is_commit=False)
+        """,
+    "factories": """
+        class Own(SessionAwareService, session_factory=Sessions):
+            def move(self, *, session: Session = NEW_SESSION) -> None:
+                Shop().sell()  # E: session-not-passed
+                Warehouse().take()
+                Attribute().put()
+                audit_there()
+                audit()
+                Instance(Others).work()
+                self.move()  # E: session-not-passed
+        class Same(SessionAwareService, session_factory=Others):
+            def move(self, *, session: Session = NEW_SESSION) -> None:
+                Shop().sell()
+                Warehouse().take()  # E: session-not-passed
+                Warehouse().look()
+                Attribute().put()  # E: session-not-passed
+                audit_there()  # E: session-not-passed
+        class Unnamed(SessionAwareService):
+            def move(self, *, session: Session = NEW_SESSION) -> None:
+                Shop().sell()
+                audit()  # E: session-not-passed
+        @auto_session_func(session_factory=Others)
+        def decorated(*, session: Session = NEW_SESSION) -> None:
+            Shop().sell()
+            Warehouse().take()  # E: session-not-passed
+        def blocks() -> None:
+            with Others() as s:
+                Shop().sell()
+                Warehouse().take()  # E: session-not-passed
+                accounts.open("ann")  # E: session-not-passed
+            with Others.begin() as s:
+                Shop().sell()
+                Warehouse().take()  # E: session-not-passed
+            with auto_session_ctx(session_factory=Others) as s:
+                Shop().sell()
+                Warehouse().take()  # E: session-not-passed
+            with auto_session_ctx() as s:
+                Shop().sell()
+                accounts.open("ann")  # E: session-not-passed
+        def both(session: Session) -> None:
+            with Others() as other:
+                Shop().sell()  # E: session-not-passed
+        """,
+    "later": """
+        def use(session: Session, names: list[str]) -> object:
+            first: Callable[[], int] = lambda: accounts.open("ann")
+            after_commit(session, lambda: print(accounts.open("ann")))
+            def inner() -> int:
+                return accounts.open("ann")
+            class Local:
+                opened = accounts.open("ann")
+                def method(self) -> int:
+                    return accounts.open("ann")
+            def default(number: int = accounts.open("ann")) -> int:
+                return number
+            later = partial(accounts.open, "ann")
+            mapped = map(accounts.open, names)
+            lazy = (accounts.open(name) for name in names)
+            rows = accounts.rows()
+            after_commit(session, partial(print, later, mapped, lazy, rows, first, inner, Local, default))
+            return accounts.rows()
+        async def ause(session: AsyncSession) -> None:
+            await asyncio.gather(accounts.aopen("ann"), accounts.aopen("bob"))
+            task = asyncio.create_task(accounts.aopen("ann"))
+            await task
+            async with asyncio.TaskGroup() as group:
+                group.create_task(accounts.aopen("ann"))
+            await asyncio.wait_for(accounts.aopen("ann"), 1)
+            rows = accounts.arows()
+            print(rows)
+        """,
+    "on the spot": """
+        def use(session: Session, names: list[str]) -> Iterator[int]:
+            [accounts.open(name) for name in names]  # E: session-not-passed
+            {accounts.open(name) for name in names}  # E: session-not-passed
+            {name: accounts.open(name) for name in names}  # E: session-not-passed
+            print(max(accounts.open(name) for name in names))  # E: session-not-passed
+            accounts.open("ann") if names else None  # E: session-not-passed
+            print([row for row in accounts.rows()])  # E: session-not-passed
+            print(list(accounts.rows()))  # E: session-not-passed
+            for row in accounts.rows():  # E: session-not-passed
+                print(row)
+            with accounts.block() as block:  # E: session-not-passed
+                print(block)
+            with ExitStack() as stack:
+                stack.enter_context(accounts.block())  # E: session-not-passed
+            partial(accounts.open, "ann")()  # E: session-not-passed
+            partial(accounts.open, "ann", session=session)()
+            opens = partial(accounts.open, "ann")
+            opens()  # E: session-not-passed
+            opens(session=session)
+            print(list(map(accounts.open, names)))  # E: session-not-passed
+            print(list(map(partial(accounts.open, session=session), names)))
+            for number in map(accounts.open, names):  # E: session-not-passed
+                print(number)
+            accounts.maybe()  # E: session-not-passed
+            accounts.maybe(session=session)
+            yield from accounts.rows()  # E: session-not-passed
+        async def ause(session: AsyncSession) -> None:
+            await accounts.aopen("ann")  # E: session-not-passed
+            await accounts.aopen("ann", session=session)
+            async for row in accounts.arows():  # E: session-not-passed
+                print(row)
+            print([row async for row in accounts.arows()])  # E: session-not-passed
+            await session.run_sync(lambda s: accounts.open("ann"))  # E: session-not-passed
+            await session.run_sync(lambda s: accounts.open("ann", session=s))
+        """,
+    "receivers": """
+        T = TypeVar("T", bound=Accounts)
+        class Bank(Accounts):
+            open_ann = partialmethod(Accounts.open, "ann")
+            def move(self, owner: str, *, session: Session = NEW_SESSION) -> int:
+                super().open(owner)  # E: session-not-passed
+                super().apart()
+                return self.open(owner)  # E: session-not-passed
+            def apart(self, *, session: Session = NEW_SESSION) -> int:
+                return super().apart()
+            move_ann = partialmethod(move, "ann")
+            given = partialmethod(move, "ann", session=NEW_SESSION)
+        def generic(service: T, kind: type[T], session: Session) -> T:
+            service.open("ann")  # E: session-not-passed
+            service.open("ann", session=session)
+            service.apart()
+            kind().open("ann")  # E: session-not-passed
+            return service
+        def use(bank: Bank, session: Session, either: Bank | Accounts) -> None:
+            bank.move_ann()  # E: session-not-passed
+            bank.move_ann(session=session)
+            bank.given()
+            either.open("ann")  # E: session-not-passed
+            apart = accounts.apart
+            apart()
+            opened = accounts.open
+            opened("ann")  # E: session-not-passed
+            alias("ann")
+            apart_alias()
+        """,
+    "sessions": """
+        maker = sessionmaker[Session]()
+        class Holder:
+            def __init__(self, session: Session) -> None:
+                self.session = session
+            def use(self) -> None:
+                accounts.open("ann")  # E: session-not-passed
+                accounts.open("ann", session=self.session)
+            def end(self) -> None:
+                self.session.close()
+                accounts.open("ann")
+            @staticmethod
+            def without() -> None:
+                accounts.open("ann")
+        class Two:
+            def __init__(self, one: Session, two: Session) -> None:
+                self.one, self.two = one, two
+            def use(self) -> None:
+                accounts.open("ann")
+        def local(is_new: bool) -> None:
+            accounts.open("ann")
+            s = maker()
+            accounts.open("ann")  # E: session-not-passed
+            accounts.open("ann", session=s)
+            try:
+                accounts.open("ann")  # E: session-not-passed
+            finally:
+                s.close()
+            accounts.open("ann")
+        def branch(is_new: bool) -> None:
+            if is_new:
+                s = maker()
+                print(s)
+            accounts.open("ann")
+        def rebound(session: Session) -> None:
+            session = maker()
+            accounts.open("ann")  # E: session-not-passed
+        def rebound_twice(session: Session) -> None:
+            for session in [maker(), maker()]:
+                print(session)
+            accounts.open("ann")
+        def deleted(session: Session, other: list[int]) -> None:
+            accounts.open("ann")  # E: session-not-passed
+            del session, other
+            accounts.open("ann")
+        def closed(session: Session) -> None:
+            for _ in range(2):
+                accounts.open("ann")
+                session.close()
+        def block() -> None:
+            with maker() as session:
+                accounts.open("ann")  # E: session-not-passed
+                session.close()
+                accounts.open("ann")
+        def fixture(session_aware_session: Session) -> None:
+            accounts.open("ann")
+        async def afixture(session_aware_async_session: AsyncSession) -> None:
+            await accounts.aopen("ann")
+        """,
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_finding_is_true_or_is_not_made(case: str, project: Project) -> None:
+    project.write("services.py", SERVICES)
+    project.write("uses.py", textwrap.dedent(IMPORTS) + textwrap.dedent(CASES[case]))
+    project.verify()
+    path = project.folder / "uses.py"
+    path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    project.verify()  # the services are read from the cache now
