@@ -1,13 +1,6 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
-
-import pytest
-from mypy.errors import Errors, ErrorWatcher
-from mypy.options import Options
-
-from session_aware.mypy_plugin import _codes
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tests.mypy_plugin.checking import Project
@@ -195,21 +188,3 @@ use(accounts.open, accounts.open, Holder(accounts.open), session=Session())
 """,
     )
     project.verify()
-
-
-@pytest.mark.parametrize(
-    ("options", "is_tried"),
-    [
-        ({}, False),
-        ({"filter_errors": True}, True),
-        ({"filter_errors": True, "save_filtered_errors": True}, False),
-        ({"filter_errors": lambda _file, _info: True}, False),
-    ],
-)
-def test_mypy_tells_whether_it_only_tries_a_call(options: dict[str, Any], is_tried: bool) -> None:
-    errors = Errors(Options())
-    checker: Any = SimpleNamespace(msg=SimpleNamespace(errors=errors))
-    assert not _codes.is_tried(checker)
-    with ErrorWatcher(errors, **options), ErrorWatcher(errors):
-        assert _codes.is_tried(checker) is is_tried
-    assert not _codes.is_tried(checker)

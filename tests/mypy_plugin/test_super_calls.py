@@ -115,7 +115,7 @@ def test_super_calls_are_found_in_the_tree(project: Project) -> None:
             def unknown(self, *, session: Session = NEW_SESSION) -> int:
                 return super().unknown()  # E: session-not-passed
             def many(self, a: Any, *, session: Session = NEW_SESSION) -> int:
-                return super().many(a)
+                return super().many(a)  # E: session-not-passed
             def optional(self, *, session: Session = NEW_SESSION) -> int:  # E: override
                 super().optional()  # E: session-not-passed
                 return 1

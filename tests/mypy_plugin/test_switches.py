@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from mypy.errors import CompileError
 from session_aware._declare import service
 from session_aware._version import __version__
 from session_aware.mypy_plugin import OLDEST_MYPY, _codes, _dispatch, _names, _rules, plugin
+from tests.mypy_plugin.checking import HEADER, PATHS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,19 +61,59 @@ def test_each_code_and_all_of_them_are_switched_off_by_name_in_the_section_of_a_
     project.verify(configuration="\n".join(sections))
 
 
-@pytest.mark.skipif(
-    mypy.version.__version__.startswith("1."), reason="the configuration of mypy 1 does not know the codes of plugins"
-)
-@pytest.mark.parametrize("section", ["mypy", "mypy-codes"])
-def test_codes_are_known_when_mypy_reads_its_configuration(section: str, tmp_path: Path) -> None:
-    (tmp_path / "codes.py").write_text("number = 1\n")
-    switches = "\n".join(f"  {code}," for code in [*CODES, "session-aware"])
-    heading = "" if section == "mypy" else f"[{section}]\n"
-    configuration = f"[mypy]\nplugins = session_aware.mypy_plugin\n{heading}disable_error_code =\n{switches}\n"
-    (tmp_path / "mypy.ini").write_text(configuration)
-    command = [sys.executable, "-m", "mypy", "codes.py"]  # in a process of its own, where nothing has imported the rules
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, text=True, timeout=120)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "Success: no issues found in 1 source file\n", "")
+WAYS = {
+    "ini": ({"mypy.ini": "[mypy]\nplugins = session_aware.mypy_plugin\ndisable_error_code = CODE\n"}, [], ""),
+    "section": (
+        {"mypy.ini": "[mypy]\nplugins = session_aware.mypy_plugin\n[mypy-codes]\ndisable_error_code = CODE\n"},
+        [],
+        "",
+    ),
+    "pyproject": (
+        {
+            "pyproject.toml": '[tool.mypy]\nplugins = ["session_aware.mypy_plugin"]\ndisable_error_code = ["CODE"]\n',
+        },
+        [],
+        "",
+    ),
+    "override": (
+        {
+            "pyproject.toml": '[tool.mypy]\nplugins = ["session_aware.mypy_plugin"]\n[[tool.mypy.overrides]]\n'
+            'module = "codes"\ndisable_error_code = ["CODE"]\n',
+        },
+        [],
+        "",
+    ),
+    "command line": (
+        {"mypy.ini": "[mypy]\nplugins = session_aware.mypy_plugin\n"},
+        ["--disable-error-code=CODE"],
+        "",
+    ),
+    "line of the module": (
+        {"mypy.ini": "[mypy]\nplugins = session_aware.mypy_plugin\n"},
+        [],
+        '# mypy: disable-error-code="CODE"\n',
+    ),
+}
+FROM_THE_CONFIGURATION = {"ini", "section", "pyproject", "override"}
+
+
+@pytest.mark.parametrize("code", ["session-owned", "session-not-passed", "session-aware"])
+@pytest.mark.parametrize("way", WAYS)
+def test_code_is_switched_off_in_a_process_of_its_own(way: str, code: str, tmp_path: Path) -> None:
+    if way in FROM_THE_CONFIGURATION and mypy.version.__version__.startswith("1."):
+        pytest.skip("the configuration of mypy 1 does not know the codes of plugins")
+    files, options, line = WAYS[way]
+    for name, text in files.items():
+        (tmp_path / name).write_text(text.replace("CODE", code))
+    (tmp_path / "codes.py").write_text(line.replace("CODE", code) + HEADER + EVERY_CODE)
+    environment = {**os.environ, "MYPYPATH": os.pathsep.join(map(str, PATHS)), "PYTHONPATH": str(PATHS[0])}
+    arguments = [option.replace("CODE", code) for option in options]
+    command = [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), *arguments, "codes.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False, text=True, timeout=120)
+    off = set(CODES) if code == "session-aware" else {code}
+    assert (set(re.findall(r"\[(session-[a-z-]+)\]$", done.stdout, re.MULTILINE)), done.stderr) == (set(CODES) - off, "")
+    assert "Invalid error code" not in done.stdout
+    assert done.returncode == (0 if off == set(CODES) else 1)
 
 
 def test_parent_code_switches_all_off(project: Project) -> None:
@@ -145,8 +187,8 @@ def test_error_in_a_rule_means_that_it_does_not_apply_and_is_said_once(
 
 
 def test_mypy_that_has_no_stack_of_watchers_is_reported(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_codes, "is_tried", lambda checker: checker.renamed)
+    monkeypatch.setattr(_codes, "unfiltered", lambda errors: errors.renamed)
     project.write("renamed.py", EVERY_CODE)
     project.shows_traceback = False
     assert project.check() == {finding for finding in project.expected() if finding[2] != "session-not-passed"}
-    assert "'TypeChecker' object has no attribute 'renamed'" in project.output
+    assert "'Errors' object has no attribute 'renamed'" in project.output

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from tests.mypy_plugin.checking import Project
 
 SERVICES: Final = """
@@ -111,7 +114,7 @@ IMPORTS: Final = """
 import asyncio
 from contextlib import ExitStack
 from functools import partial, partialmethod
-from sqlalchemy.orm import sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 from session_aware import Propagation, after_commit
 from services import (
     Accounts, Attribute, Audit, DerivedAudit, Instance, Joined, Others, Sessions, Shop, Warehouse,
@@ -222,6 +225,10 @@ CASES: Final = {
             print(rows)
         """,
     "on the spot": """
+        class Table(DeclarativeBase): ...
+        class Row(Table):
+            __tablename__ = "row"
+            number: Mapped[int] = mapped_column(primary_key=True)
         def use(session: Session, names: list[str]) -> Iterator[int]:
             [accounts.open(name) for name in names]  # E: session-not-passed
             {accounts.open(name) for name in names}  # E: session-not-passed
@@ -247,6 +254,13 @@ CASES: Final = {
                 print(number)
             accounts.maybe()  # E: session-not-passed
             accounts.maybe(session=session)
+            first = second = accounts.open("ann")  # E: session-not-passed
+            first += accounts.open("ann")  # E: session-not-passed
+            line = Row()
+            line.number = accounts.open("ann")  # E: session-not-passed
+            line.number, second = accounts.open("ann"), 1  # E: session-not-passed
+            line.number += accounts.open("ann")  # E: session-not-passed
+            print(line, first, second)
             yield from accounts.rows()  # E: session-not-passed
         async def ause(session: AsyncSession) -> None:
             await accounts.aopen("ann")  # E: session-not-passed
@@ -347,6 +361,33 @@ CASES: Final = {
             await accounts.aopen("ann")
         """,
 }
+
+
+def calls_of_the_plugin(project: Project, number: int) -> int:
+    """Check a function with a number of calls, and count what the plugin's own functions are called."""
+    calls = "".join(f"    x{index} = accounts.open('ann')  # E: session-not-passed\n" for index in range(number))
+    project.write(f"many_{number}.py", f"from services import accounts\n\ndef use(session: Session) -> None:\n{calls}")
+    counted = 0
+
+    def count(frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal counted
+        counted += event == "call" and "mypy_plugin" in frame.f_code.co_filename
+
+    sys.setprofile(count)
+    try:
+        project.verify()
+    finally:
+        sys.setprofile(None)
+    return counted
+
+
+def test_time_is_linear_in_the_calls_of_a_function(project: Project) -> None:
+    project.write("services.py", SERVICES)
+    project.verify()
+    few = calls_of_the_plugin(project, 50)
+    (project.folder / "many_50.py").unlink()
+    many = calls_of_the_plugin(project, 500)
+    assert 500 < few < many < 10.5 * few
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -77,6 +77,10 @@ def session_type(annotation: Type, lookup: Lookup) -> SessionType | None:
     Raises:
         NotReadyError: mypy has not bound a name of the annotation yet.
     """
+    if isinstance(annotation, Instance):  # nearly always
+        info = annotation.type
+        is_async = info.has_base(_ASYNC)
+        return SessionType(info, is_async=is_async, is_optional=False) if is_async or info.has_base(_SYNC) else None
     types = list(_alternatives(annotation, lookup))
     sessions = [typ for typ in types if not isinstance(typ, NoneType)]
     infos = [typ.type for typ in sessions if isinstance(typ, Instance)]

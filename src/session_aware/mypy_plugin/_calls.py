@@ -43,22 +43,26 @@ def check_call(context: Context, api: object, layout_of: Callable[[TypeChecker, 
         api: mypy's checker.
         layout_of: Returns the layout of the module that is checked.
     """
-    if not isinstance(context, CallExpr) or not isinstance(api, TypeChecker) or _codes.is_tried(api):
+    if not isinstance(context, CallExpr) or not isinstance(api, TypeChecker):
         return
     is_mapping = isinstance(context.callee, RefExpr) and context.callee.fullname in MAPPING
     if is_passed(context) or _IS_COMMIT in context.arg_names or (is_mapping and not context.args):
         return
     layout = layout_of(api, context)
+    way = layout.way_out(context)
+    candidates = [] if way is None else list(sessions_in_scope(layout, way))
+    if not candidates:
+        return
     callee = Resolver(api, layout).callee(context.args[0] if is_mapping else context.callee)
     if callee is None or ((is_mapping or _runs_later(callee.result)) and not layout.is_on_the_spot(context)):
         return
     if is_mapping and _runs_later(callee.result):
         return
-    way = layout.way_out(context)
-    found = None if way is None else next((one for one in sessions_in_scope(layout, way) if _may_join(one, callee)), None)
+    found = next((one for one in candidates if _may_join(one, callee)), None)
     if found is not None:
         how = f"functools.partial(..., session={found.name})" if is_mapping else f"session={found.name}"
-        api.fail(_message(callee.name, found.name, how), context, code=_codes.NOT_PASSED)
+        with _codes.unfiltered(api.errors):
+            api.fail(_message(callee.name, found.name, how), context, code=_codes.NOT_PASSED)
 
 
 def _may_join(candidate: Candidate, callee: Callee) -> bool:
@@ -73,7 +77,7 @@ def _may_join(candidate: Candidate, callee: Callee) -> bool:
 def _runs_later(result: Type) -> bool:
     """Say whether a call only makes what runs later: a coroutine, a generator or a context manager."""
     typ = get_proper_type(result)
-    if not isinstance(typ, Instance):
+    if not isinstance(typ, Instance) or typ.type.fullname.startswith("builtins."):
         return False
     return typ.type.fullname in _LATER or any(typ.type.has_base(base) for base in _LATER_BASES)
 

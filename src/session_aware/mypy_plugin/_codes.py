@@ -1,13 +1,16 @@
-"""The error codes, and whether an error would be reported. mypy keeps one table of codes, so each is created once, here."""
+"""The error codes, and how to report one at any time. mypy keeps one table of codes, so each is created once, here."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
 from mypy.errorcodes import ErrorCode
 
 if TYPE_CHECKING:
-    from mypy.checker import TypeChecker
+    from collections.abc import Generator
+
+    from mypy.errors import Errors
     from mypy.nodes import Context
 
 __all__ = [
@@ -20,7 +23,7 @@ __all__ = [
     "POSITIONAL",
     "SESSION_AWARE",
     "Fail",
-    "is_tried",
+    "unfiltered",
 ]
 
 _CATEGORY: Final = "Session-aware"
@@ -47,19 +50,19 @@ class Fail(Protocol):
     def __call__(self, msg: str, ctx: Context, /, *, code: ErrorCode) -> object: ...
 
 
-def is_tried(checker: TypeChecker) -> bool:
-    """Say whether mypy only tries the call, as an argument of an overload: an error would rule out the overload.
+@contextmanager
+def unfiltered(errors: Errors) -> Generator[None]:
+    """Report even while mypy drops errors, because it tries the variants of an overload or of an assignment.
 
-    mypy has checked such an argument on its own before, so no finding is lost. There is no documented way to ask.
-    ``prefer_simple_messages`` is the nearest public one, but since mypy 2 it looks only at the innermost watcher, and each
-    call has one of its own. The stack of watchers is the same from mypy 1.8 to 2.4.
+    A finding does not depend on what is tried, and must not rule it out. mypy may not come back to the call, since it keeps
+    the type that it found. There is no documented way to do this; the stack of watchers is the same from mypy 1.8 to 2.4.
+    mypy removes what is reported twice.
 
     Raises:
-        AttributeError: This mypy has none. The plugin reports that, and makes no findings that could rule out an overload.
+        AttributeError: This mypy has no such stack.
     """
-    return any(map(_is_filtering, checker.msg.errors._watchers))  # noqa: SLF001 - see above
-
-
-def _is_filtering(watcher: object) -> bool:
-    """Say whether a watcher drops every error. One that passes some on has a function, one that keeps them has a list."""
-    return getattr(watcher, "_filter", True) is True and getattr(watcher, "_filtered", None) is None
+    watchers, errors._watchers = errors._watchers, []  # noqa: SLF001 - see above
+    try:
+        yield
+    finally:
+        errors._watchers = watchers  # noqa: SLF001 - likewise

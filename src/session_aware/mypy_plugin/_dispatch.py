@@ -7,7 +7,6 @@ and for none in a run over a full cache. So foreign names are answered at once, 
 from __future__ import annotations
 
 import hashlib
-from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -22,9 +21,8 @@ from session_aware._version import __version__
 from session_aware.mypy_plugin import _codes  # pyright: ignore[reportUnusedImport] - mypy reads soon which codes are switched off
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable
 
-    from mypy.errors import Errors
     from mypy.plugin import (
         FunctionContext,
         FunctionSigContext,
@@ -77,20 +75,6 @@ def _default_signature(ctx: Call) -> FunctionLike:
     return ctx.default_signature
 
 
-@contextmanager
-def _unfiltered(errors: Errors) -> Generator[None]:
-    """Report even what mypy drops while it tries the variants of an overload, if this mypy has the field for that."""
-    watchers = getattr(errors, "_watchers", None)
-    if watchers is None:
-        yield
-        return
-    errors._watchers = []  # noqa: SLF001 - it has no public name
-    try:
-        yield
-    finally:
-        errors._watchers = watchers  # noqa: SLF001 - likewise
-
-
 class SessionAwarePlugin(Plugin):
     """Says which rule applies to a full name. What is found out is kept in the tree, so cache and daemon stay correct."""
 
@@ -118,7 +102,7 @@ class SessionAwarePlugin(Plugin):
 
     get_method_hook = get_function_hook  # for what the decorator with options returns
 
-    # Other calls are checked where mypy asks for the signature. Where it asks for the result, it is trying overloads.
+    # Other calls are checked where mypy asks for the signature, once for a call and not for each variant of an overload.
 
     def get_function_signature_hook(self, fullname: str) -> Callable[[Call], FunctionLike] | None:
         """Check the calls of session-aware functions and local names."""
@@ -169,12 +153,14 @@ class SessionAwarePlugin(Plugin):
         api = getattr(ctx, "api", None)
         if not self._has_failed and isinstance(api, TypeChecker | SemanticAnalyzer) and isinstance(where, Context):
             self._has_failed = True
-            with _unfiltered(api.errors):
-                api.note(
-                    f"session_aware.mypy_plugin {__version__} failed here under mypy {mypy_version}, and may not find "
-                    f"everything ({type(error).__name__}: {error}). Please report this to its maintainers, with what "
-                    '"mypy --show-traceback" prints',
-                    where,
-                    code=_codes.SESSION_AWARE,
-                )
+            said = (
+                f"session_aware.mypy_plugin {__version__} failed here under mypy {mypy_version}, and may not find "
+                f"everything ({type(error).__name__}: {error}). Please report this to its maintainers, with what "
+                '"mypy --show-traceback" prints'
+            )
+            try:
+                with _codes.unfiltered(api.errors):
+                    api.note(said, where, code=_codes.SESSION_AWARE)
+            except AttributeError:  # which is then the error of the rule, too
+                api.note(said, where, code=_codes.SESSION_AWARE)
         return otherwise(ctx)

@@ -19,6 +19,7 @@ from mypy.nodes import (
     FuncDef,
     FuncItem,
     GeneratorExpr,
+    IntExpr,
     ListComprehension,
     MemberExpr,
     MypyFile,
@@ -28,6 +29,7 @@ from mypy.nodes import (
     RefExpr,
     SetComprehension,
     StarExpr,
+    StrExpr,
     WhileStmt,
     WithStmt,
     YieldFromExpr,
@@ -49,12 +51,27 @@ _CONSUMERS: Final = frozenset(
 _CONSUMING_METHODS: Final = frozenset({"enter_async_context", "enter_context", "extend", "join", "update"})
 
 
+_NOTED: Final = (
+    AssignmentExpr,
+    AssignmentStmt,
+    CallExpr,
+    Decorator,
+    DelStmt,
+    ForStmt,
+    OperatorAssignmentStmt,
+    WithStmt,
+)
+
+
+_LEAVES: Final = (IntExpr, NameExpr, StrExpr)  # half of the nodes
+
+
 @dataclass(slots=True)
 class Layout:
     """The layout of one module.
 
     Attributes:
-        parents: The node around each node.
+        parents: The node around each node, but for names and literals.
         bindings: Where each variable is bound other than as a parameter: statements, loops, blocks.
         ends: Where ``x.close()`` and ``del x`` stand, by the variable, or by the name of an attribute of ``self``.
         opened: The assignments of a call to a name, by function.
@@ -74,11 +91,13 @@ class Layout:
         waiting: list[tuple[Node, Node]] = [(tree, tree)]
         while waiting:
             node, function = waiting.pop()
-            layout._note(node, function)
+            if isinstance(node, _NOTED):
+                layout._note(node, function)
             inner = node if isinstance(node, FuncItem) else function
             for child in children(node):
-                layout.parents[child] = node
-                waiting.append((child, inner))
+                if not isinstance(child, _LEAVES):
+                    layout.parents[child] = node
+                    waiting.append((child, inner))
         return layout
 
     def _note(self, node: Node, function: Node) -> None:

@@ -34,6 +34,7 @@ def check_ownership(func: FuncDef, calls: Sequence[CallExpr], name: str, fail: F
     """
     if not any(map(_owners_call, calls)):
         return
+    block = "async with" if func.is_coroutine else "with"
     body = list(walk(func.body, enters=_sees_the_same))
     if any(_is_session(target) for node in body for target in bound_by(node)):
         return
@@ -41,7 +42,7 @@ def check_ownership(func: FuncDef, calls: Sequence[CallExpr], name: str, fail: F
         if isinstance(node, CallExpr) and (called := _owners_call(node)):
             fail(
                 f'"{name}": "session.{called}()" on a session that was given: whoever opened it ends its transaction. '
-                'Remove the call. For a part that may fail alone write "with session.begin_nested():"',
+                f'Remove the call. For a part that may fail alone write "{block} session.begin_nested():"',
                 node,
                 code=_codes.OWNED,
             )
