@@ -172,6 +172,7 @@ def test_session_of_the_other_kind_is_reported(project: Project) -> None:
     project.write(
         "kinds.py",
         """
+        from contextlib import AbstractAsyncContextManager
         import abc
         T = TypeVar("T")
 
@@ -206,6 +207,18 @@ def test_session_of_the_other_kind_is_reported(project: Project) -> None:
             def rows(self, *, session: AsyncSession = NEW_SESSION) -> AsyncIterator[int]: ...
             @abc.abstractmethod
             def row(self, *, session: AsyncSession = NEW_SESSION) -> int: ...  # E: session-kind
+            @abc.abstractmethod
+            def begin(self, *, session: AsyncSession = NEW_SESSION) -> AbstractAsyncContextManager[int]: ...
+            @abc.abstractmethod
+            def later(self, *, session: AsyncSession = NEW_SESSION) -> Awaitable[int]: ...
+
+        class Tenant(Session): ...
+        class Unions(SessionAwareService):
+            async def a(self, *, session: Session | Tenant = NEW_SESSION) -> None: ...  # E: session-kind
+            def b(self, *, session: Annotated[AsyncSession, "x"] | None = None) -> None: ...  # E: session-kind
+            async def c(self, *, session: Annotated[Session, "x"] = NEW_SESSION) -> None: ...  # E: session-kind
+            def d(self, *, session: Session | AsyncSession = NEW_SESSION) -> None: ...
+            def e(self, *, session: Annotated[Session | Tenant, "x"] = NEW_SESSION) -> None: ...
 
         @auto_session_func
         async def function(*, session: Session = NEW_SESSION) -> None: ...  # E: session-kind
@@ -225,3 +238,63 @@ def test_session_of_the_other_kind_is_reported(project: Project) -> None:
         'error: "Accounts.b": "def" takes the Session of the factories, not "AsyncSession". '
         'Write "session: Session = NEW_SESSION", or "async def"  [session-kind]' in project.output
     )
+
+
+def test_iterator_over_what_is_complete_is_not_lazy(project: Project) -> None:
+    project.write(
+        "complete.py",
+        """
+        class Accounts(SessionAwareService):
+            def a(self, *, session: Session = NEW_SESSION) -> Iterator[int]:
+                return iter([1])
+            def b(self, *, session: Session = NEW_SESSION) -> Iterator[object]:
+                rows: list[object] = [row for row in session.new]
+                if not rows:
+                    return iter(())
+                return reversed(rows)
+            def c(self, *, session: Session = NEW_SESSION) -> Iterator[tuple[int, Any]]:
+                return enumerate(session.scalars(select(1)).all())
+            def d(self, *, session: Session = NEW_SESSION) -> Iterator[str]:
+                return map(str, sorted(session.info))
+            def e(self, *, session: Session = NEW_SESSION) -> Iterator[str]:  # E: session-lazy-result
+                return map(str, session.scalars(select(1)))
+            def f(self, *, session: Session = NEW_SESSION) -> Iterator[int]:  # E: session-lazy-result
+                rows = session.scalars(select(1))
+                return iter(rows)
+            def g(self, is_new: bool, *, session: Session = NEW_SESSION) -> Iterator[int]:  # E: session-lazy-result
+                if is_new:
+                    return iter([1])
+                return iter(session.scalars(select(1)))
+        """,
+    )
+    project.verify()
+
+
+def test_messages_name_what_the_user_wrote(project: Project) -> None:
+    project.write(
+        "names.py",
+        """
+        def local(engine: Engine) -> None:
+            class Local(SessionAwareService):
+                def open(self, *, session: Session = NEW_SESSION) -> None: ...
+                def twice(self, *, session: Session = NEW_SESSION) -> None:
+                    self.open()  # E: session-not-passed
+            class Tenant(Session): ...
+            class Second(SessionAwareService):
+                async def kind(self, *, session: Tenant = NEW_SESSION) -> None: ...  # E: session-kind
+            with Session(engine) as session:
+                Local().open()  # E: session-not-passed
+            with Session(engine) as session:
+                Local().open()  # E: session-not-passed
+            print(Second())
+        @auto_session_func
+        async def commits(*, session: AsyncSession = NEW_SESSION) -> None:
+            await session.commit()  # E: session-owned
+        """,
+    )
+    project.verify()
+    assert '"Local.open" is called without the session "session"' in project.output
+    assert 'not "Tenant"' in project.output
+    assert 'write "async with session.begin_nested():"' in project.output
+    assert "@" not in project.output
+    assert "session'" not in project.output

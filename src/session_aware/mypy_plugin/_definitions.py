@@ -69,6 +69,8 @@ _LATER: Final = frozenset(
         "typing.Iterator",
     }
 )
+# What the implementation of a signature without a body may be "async def" for.
+_ASYNC_FORMS: Final = ("contextlib.AbstractAsyncContextManager", "typing.AsyncIterable", "typing.Awaitable")
 _LATER_BASES: Final = (
     "sqlalchemy.engine.result.Result",
     "sqlalchemy.engine.result.FilterResult",
@@ -139,7 +141,8 @@ def check_definition(
     result = _result(func, lookup) if is_plain else None
     is_later = result is not None and (result.fullname in _LATER or any(result.has_base(base) for base in _LATER_BASES))
     is_signature = _is_signature(func.body.body)
-    if is_plain and func.is_coroutine != session.is_async and not (is_signature and is_later):
+    may_be_async = is_later or (result is not None and any(result.has_base(base) for base in _ASYNC_FORMS))
+    if is_plain and func.is_coroutine != session.is_async and not (is_signature and may_be_async):
         form, wanted, other = (
             ("async def", "AsyncSession", "") if func.is_coroutine else ("def", "Session", ', or "async def"')
         )
