@@ -18,7 +18,7 @@ from mypy.semanal import SemanticAnalyzer
 from mypy.version import __version__ as mypy_version
 
 from session_aware._version import __version__
-from session_aware.mypy_plugin import _codes  # pyright: ignore[reportUnusedImport] - mypy reads soon which codes are switched off
+from session_aware.mypy_plugin import _codes  # at once: mypy reads soon which codes are switched off
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -79,9 +79,10 @@ def _of_assignments(layout: Layout, way: list[Node]) -> Iterator[Candidate]:
     for node in reversed(layout.opened.get(way[-1], ())):
         target = node.lvalues[0]
         is_run = layout.parents.get(node) in way and node not in way and is_before(node, way[0])
-        if is_run and isinstance(target, NameExpr) and isinstance(target.node, Var):
-            if len(layout.bindings.get(target.node, ())) == 1:
-                yield from _opened(layout, way, target, node.rvalue)
+        if not is_run or not isinstance(target, NameExpr) or not isinstance(target.node, Var):
+            continue
+        if len(layout.bindings.get(target.node, ())) == 1:
+            yield from _opened(layout, way, target, node.rvalue)
 
 
 def _opened(layout: Layout, way: list[Node], target: NameExpr, value: Expression) -> Iterator[Candidate]:
