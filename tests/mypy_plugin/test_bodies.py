@@ -246,6 +246,7 @@ def test_iterator_over_what_is_complete_is_not_lazy(project: Project) -> None:
         """
         class Accounts(SessionAwareService):
             def a(self, *, session: Session = NEW_SESSION) -> Iterator[int]:
+                session.info["seen"] = True
                 return iter([1])
             def b(self, *, session: Session = NEW_SESSION) -> Iterator[object]:
                 rows: list[object] = [row for row in session.new]

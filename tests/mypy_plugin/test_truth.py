@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tests.mypy_plugin.checking import Project
 
 SERVICES: Final = """
+from typing import TypedDict
 from sqlalchemy.orm import sessionmaker
 from session_aware import Propagation
 
@@ -24,6 +25,9 @@ Readers = sessionmaker[Session]()
 class Accounts(SessionAwareService):
     def open(self, owner: str, *, session: Session = NEW_SESSION) -> int:
         return len(owner)
+    @classmethod
+    def count(cls, *, session: Session = NEW_SESSION) -> int:
+        return 1
     def maybe(self, *, session: Session | None = None) -> int:  # E: session-optional
         return 1
     async def aopen(self, owner: str, *, session: AsyncSession = NEW_SESSION) -> int:
@@ -55,6 +59,14 @@ class Audit(SessionAwareService, propagation=Propagation.REQUIRES_NEW):
         return 1
     @auto_session_func(propagation=Propagation.REQUIRED)
     def join(self, *, session: Session = NEW_SESSION) -> int:
+        return 1
+
+def make() -> Session:
+    return Others()
+
+class Made(SessionAwareService):
+    session_factory = staticmethod(make)
+    def work(self, *, session: Session = NEW_SESSION) -> int:
         return 1
 
 class DerivedAudit(Audit):
@@ -102,6 +114,22 @@ def audit_there(*, session: Session = NEW_SESSION) -> int:
 def _raw(*, session: Session = NEW_SESSION) -> int:
     return 1
 
+class Options(TypedDict, total=False):
+    propagation: Propagation
+
+OPTIONS: Options = {"propagation": Propagation.REQUIRES_NEW}
+
+@auto_session_func(**OPTIONS)
+def by_options(*, session: Session = NEW_SESSION) -> int:
+    return 1
+
+apart = auto_session_func(propagation=Propagation.REQUIRES_NEW, retry=None)
+
+@apart
+def by_variable(*, session: Session = NEW_SESSION) -> int:
+    return 1
+
+print(auto_session_func(_raw))
 called_apart = auto_session_func(propagation=Propagation.REQUIRES_NEW)(_raw)
 called = auto_session_func(_raw)
 
@@ -118,7 +146,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 from session_aware import Propagation, after_commit
 from services import (
     Accounts, Attribute, Audit, DerivedAudit, Instance, Joined, Others, Sessions, Shop, Warehouse,
-    accounts, alias, apart_alias, audit, audit_apart, audit_there, called, called_apart,
+    Made, OPTIONS, accounts, alias, apart_alias, audit, audit_apart, audit_there, by_options, by_variable, called,
+    called_apart, make,
 )
 """
 
@@ -128,6 +157,8 @@ CASES: Final = {
             accounts.apart()
             audit_apart()
             called_apart()
+            by_options()
+            by_variable()
             Audit().log()
             DerivedAudit().log()
             accounts.nested()  # E: session-not-passed
@@ -192,6 +223,14 @@ CASES: Final = {
             with auto_session_ctx() as s:
                 Shop().sell()
                 accounts.open("ann")  # E: session-not-passed
+            with auto_session_ctx(session_factory=Sessions, **OPTIONS) as s:
+                Shop().sell()
+            with make() as s:
+                Shop().sell()
+                Made().work()  # E: session-not-passed
+        def given(session: Session) -> None:
+            with auto_session_ctx(session, session_factory=Sessions) as s:
+                Warehouse().take()  # E: session-not-passed
         def both(session: Session) -> None:
             with Others() as other:
                 Shop().sell()  # E: session-not-passed
@@ -222,7 +261,7 @@ CASES: Final = {
                 group.create_task(accounts.aopen("ann"))
             await asyncio.wait_for(accounts.aopen("ann"), 1)
             rows = accounts.arows()
-            print(rows)
+            print(rows, list(map(accounts.aopen, ["ann"])))
         """,
     "on the spot": """
         class Table(DeclarativeBase): ...
@@ -270,6 +309,7 @@ CASES: Final = {
             print([row async for row in accounts.arows()])  # E: session-not-passed
             await session.run_sync(lambda s: accounts.open("ann"))  # E: session-not-passed
             await session.run_sync(lambda s: accounts.open("ann", session=s))
+            await session.run_sync(lambda session: accounts.open("ann"))  # E: session-not-passed
         """,
     "receivers": """
         T = TypeVar("T", bound=Accounts)
@@ -277,6 +317,7 @@ CASES: Final = {
             open_ann = partialmethod(Accounts.open, "ann")
             def move(self, owner: str, *, session: Session = NEW_SESSION) -> int:
                 super().open(owner)  # E: session-not-passed
+                super(Bank, self).open(owner)
                 super().apart()
                 return self.open(owner)  # E: session-not-passed
             def apart(self, *, session: Session = NEW_SESSION) -> int:
@@ -289,7 +330,17 @@ CASES: Final = {
             service.apart()
             kind().open("ann")  # E: session-not-passed
             return service
-        def use(bank: Bank, session: Session, either: Bank | Accounts) -> None:
+        def use(bank: Bank, session: Session, either: Bank | Accounts, unclear: Accounts | Any) -> None:
+            unclear.open("ann")
+            print(list(map(Accounts().open, ["ann"])))  # E: session-not-passed
+            print(list(map({1: accounts}[1].open, ["ann"])))  # E: session-not-passed
+            twice = accounts.open
+            twice = accounts.open
+            twice("ann")
+            chosen = accounts.open if bank else accounts.open
+            chosen("ann")
+            kind: type[Accounts] = type(bank)
+            kind.count()  # E: session-not-passed
             bank.move_ann()  # E: session-not-passed
             bank.move_ann(session=session)
             bank.given()
@@ -344,7 +395,7 @@ CASES: Final = {
             accounts.open("ann")
         def deleted(session: Session, other: list[int]) -> None:
             accounts.open("ann")  # E: session-not-passed
-            del session, other
+            del other[0], session, other
             accounts.open("ann")
         def closed(session: Session) -> None:
             for _ in range(2):
@@ -355,6 +406,22 @@ CASES: Final = {
                 accounts.open("ann")  # E: session-not-passed
                 session.close()
                 accounts.open("ann")
+            with maker() as session:
+                session = maker()
+                accounts.open("ann")
+        def entered(session: Session) -> None:
+            with session as s:
+                accounts.open("ann")  # E: session-not-passed
+        async def amaker() -> AsyncSession:
+            return AsyncSession()
+        async def awaited() -> None:
+            s = await amaker()
+            await accounts.aopen("ann")  # E: session-not-passed
+            await s.close()
+        open_here = maker()
+        accounts.open("ann")  # E: session-not-passed
+        open_here.close()
+        accounts.open("ann")
         def fixture(session_aware_session: Session) -> None:
             accounts.open("ann")
         async def afixture(session_aware_async_session: AsyncSession) -> None:

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Callee", "Resolver", "is_passed", "may_be_aware"]
 
-_PARTIAL: Final = "functools.partial"
 _PARTIALMETHOD: Final = "functools.partialmethod"
 
 
@@ -101,18 +100,17 @@ class Resolver:
             case MemberExpr() if not expression.fullname:
                 return self._member(expression)
             case MemberExpr() | NameExpr():
-                return self._named(expression.node, written(expression.name), expression)
+                return self._named(expression.node, written(expression.name))
             case _:
                 return None
 
     def _inherited(self, called: SuperExpr) -> Callee | None:
         if called.call.args or called.info is None:
             return None
-        for base in called.info.mro[1:]:
-            if called.name in base.names:
-                found = _of_symbol(base.names[called.name].node, f"super().{called.name}", called.info)
-                return None if found is None else replace(found, is_of_self=True)
-        return None
+        base = next((base for base in called.info.mro[1:] if called.name in base.names), None)
+        symbol = None if base is None else base.names[called.name]
+        found = None if symbol is None else _of_symbol(symbol.node, f"super().{called.name}", called.info)
+        return None if found is None else replace(found, is_of_self=True)
 
     def _member(self, called: MemberExpr) -> Callee | None:
         """Return the method that is called on an object, a class or a type variable; of a union if all agree."""
@@ -132,7 +130,7 @@ class Resolver:
             symbol = info.get(target)
             return None if symbol is None else _of_symbol(symbol.node, name, info)
         if isinstance(symbol.node, Var):
-            return self._named(symbol.node, name, called)
+            return self._named(symbol.node, name)
         return _of_symbol(symbol.node, name, info)
 
     def _receivers(self, expression: Expression) -> list[TypeInfo | None]:
@@ -144,7 +142,7 @@ class Resolver:
             return []
         return [_class_of(item) for item in (typ.items if isinstance(typ, UnionType) else [typ])]
 
-    def _named(self, node: SymbolNode | None, name: str, expression: Expression) -> Callee | None:
+    def _named(self, node: SymbolNode | None, name: str) -> Callee | None:
         """Return what a function or variable calls; an alias is followed where it was assigned."""
         if not isinstance(node, Var) or _policy.is_marked(node):
             return _of_symbol(node, name, None)
@@ -153,17 +151,15 @@ class Resolver:
             only = bindings[0]
             if len(bindings) > 1 or not isinstance(only, AssignmentStmt) or len(only.lvalues) > 1:
                 return None
-            if only.rvalue is not expression and isinstance(only.rvalue, RefExpr | CallExpr):
-                found = self.callee(only.rvalue)
-                if found is not None or not node.is_inferred:
-                    return None if found is None else replace(found, name=name)
+            found = self.callee(only.rvalue) if isinstance(only.rvalue, RefExpr | CallExpr) else None
+            if found is not None:
+                return replace(found, name=name)
         typ = get_proper_type(node.type)
         if isinstance(typ, Instance):
             symbol = typ.type.get("__call__")
             return None if symbol is None else _of_symbol(symbol.node, name, None)
-        if node.is_inferred and not bindings:  # another module's alias: what it stands for is not in the cache
-            return None
-        return _of_symbol(node, name, None)
+        # What another module's alias stands for is not in the cache.
+        return None if node.is_inferred else _of_symbol(node, name, None)
 
 
 def _is_self(node: Var) -> bool:
@@ -174,7 +170,7 @@ def _class_of(receiver: Type) -> TypeInfo | None:
     """Return the class whose method is called on a value."""
     typ = get_proper_type(receiver)
     if isinstance(typ, TypeType):
-        typ = typ.item
+        typ = get_proper_type(typ.item)
     if isinstance(typ, FunctionLike) and typ.is_type_obj():
         return typ.type_object()
     if isinstance(typ, TypeVarType):

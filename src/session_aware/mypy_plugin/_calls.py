@@ -29,8 +29,7 @@ MAPPING: Final = frozenset({"builtins.filter", "builtins.map"})
 
 _IS_COMMIT: Final = "is_commit"
 _LATER: Final = frozenset(
-    f"typing.{name}"
-    for name in ("AsyncGenerator", "AsyncIterator", "Awaitable", "Coroutine", "Generator", "Iterator", "Awaitable")
+    f"typing.{name}" for name in ("AsyncGenerator", "AsyncIterator", "Awaitable", "Coroutine", "Generator", "Iterator")
 )
 _LATER_BASES: Final = ("contextlib.AbstractContextManager", "contextlib.AbstractAsyncContextManager", "typing.Awaitable")
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from mypy.checker import TypeChecker
 from mypy.nodes import ARG_STAR2, AssignmentStmt, CallExpr, Decorator, NameExpr, Var
 from mypy.types import CallableType, FunctionLike, get_proper_type
 
@@ -19,6 +18,7 @@ from session_aware.mypy_plugin._tree import calls_in
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mypy.checker import TypeChecker
     from mypy.nodes import Context, Node
     from mypy.plugin import FunctionContext, MethodContext
     from mypy.types import Type
@@ -44,23 +44,22 @@ def visit_decorated(ctx: FunctionContext | MethodContext, layout_of: Callable[[T
         )
     elif decorated is not None:
         _check(ctx, decorated)
-    if isinstance(ctx.api, TypeChecker):
-        _keep_policy(ctx.context, ctx.api, layout_of)
+    _keep_policy(ctx.context, cast("TypeChecker", ctx.api), layout_of)
     return optional_for_callers(ctx.default_return_type)
 
 
 def _keep_policy(context: Context, api: TypeChecker, layout_of: Callable[[TypeChecker, Node], Layout]) -> None:
     """Keep what the decorator says for the calls, also where it is called: ``name = auto_session_func(...)(function)``."""
     if isinstance(context, Decorator):
-        if (said := _policy.of_decorators(context)) is not None:
-            _policy.keep(context.var, said)
-    elif isinstance(context, CallExpr):
-        statement = layout_of(api, context).parents.get(context)
-        target = statement.lvalues[0] if isinstance(statement, AssignmentStmt) else None
-        if isinstance(target, NameExpr) and isinstance(target.node, Var) and not target.node.is_final:
-            options = context.callee
-            said = _policy.of_options(options, where=target.fullname) if isinstance(options, CallExpr) else {}
-            _policy.keep(target.node, said)
+        said = _policy.of_decorators(context)
+        _policy.keep(context.var, _policy.ALL_UNCLEAR if said is None else said)
+        return
+    statement = layout_of(api, cast("Node", context)).parents.get(cast("Node", context))
+    target = statement.lvalues[0] if isinstance(statement, AssignmentStmt) else None
+    if isinstance(target, NameExpr) and isinstance(target.node, Var) and not target.node.is_final:
+        options = cast("CallExpr", context).callee
+        said = _policy.of_options(options, where=target.fullname) if isinstance(options, CallExpr) else {}
+        _policy.keep(target.node, said)
 
 
 def _name(decorated: Decorator) -> str:

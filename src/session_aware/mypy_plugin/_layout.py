@@ -141,9 +141,9 @@ class Layout:
             if isinstance(node, Decorator) or (isinstance(node, GeneratorExpr) and not self._is_consumed(node)):
                 return None
             way.append(node)
-            if isinstance(node, FuncItem | MypyFile):
-                return way
-        return None
+            if isinstance(node, FuncItem):
+                break
+        return way
 
     def _is_consumed(self, generator: GeneratorExpr) -> bool:
         return isinstance(self.parents.get(generator), ListComprehension | SetComprehension) or self.is_on_the_spot(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mypy.nodes import ClassDef, SymbolNode
 
 __all__ = [
+    "ALL_UNCLEAR",
     "UNCLEAR",
     "Policy",
     "factory_name",
@@ -56,6 +57,7 @@ _PARTIALMETHODS: Final = "session_aware.partialmethods"
 _FACTORIES: Final = ("session_factory", "async_session_factory", "read_session_factory", "async_read_session_factory")
 _SESSION: Final = "session"
 _KEYWORDS: Final = ("propagation", "read_only", "isolation_level", *_FACTORIES)
+ALL_UNCLEAR: Final[Policy] = dict.fromkeys(_KEYWORDS, UNCLEAR)
 _CONSTANTS: Final = {"builtins.True": "True", "builtins.False": "False"}
 
 
@@ -98,7 +100,7 @@ def stated(names: Iterable[str | None], values: Iterable[Expression], *, where: 
     said: dict[str, str] = {}
     for name, value in zip(names, values, strict=True):
         if name is None:
-            said |= dict.fromkeys(_KEYWORDS, UNCLEAR)
+            said |= ALL_UNCLEAR
         elif name in _FACTORIES:
             said |= _unless_none(name, value, factory_name(value) or f"{where}.{name}")
         elif name == "propagation":
@@ -163,11 +165,9 @@ def _of_partialmethod(value: Expression) -> str:
 
 def of_partialmethod(info: TypeInfo, name: str) -> str | None:
     """Return the name of the method that a ``partialmethod`` of a class calls without a session."""
-    for base in info.mro:
-        if name in base.names:
-            found = base.metadata.get(_PARTIALMETHODS, {}).get(name)
-            return found if isinstance(found, str) else None
-    return None
+    owner = info.get_containing_type_info(name)
+    found = None if owner is None else owner.metadata.get(_PARTIALMETHODS, {}).get(name)
+    return found if isinstance(found, str) else None
 
 
 def _symbol(defn: ClassDef, name: str) -> SymbolNode | None:

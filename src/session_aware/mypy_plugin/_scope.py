@@ -6,7 +6,19 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from mypy.nodes import AwaitExpr, CallExpr, FuncDef, FuncItem, MemberExpr, NameExpr, RefExpr, TypeInfo, Var, WithStmt
+from mypy.nodes import (
+    ARG_POS,
+    AwaitExpr,
+    CallExpr,
+    FuncDef,
+    FuncItem,
+    MemberExpr,
+    NameExpr,
+    RefExpr,
+    TypeInfo,
+    Var,
+    WithStmt,
+)
 from mypy.types import CallableType
 
 from session_aware.mypy_plugin import _policy
@@ -107,7 +119,7 @@ def _origin(value: Expression) -> tuple[Policy | None, str]:
     if not isinstance(called, RefExpr) or isinstance(called.node, TypeInfo):
         return None, ""
     if called.fullname == _BLOCK:
-        is_given = NAME in value.arg_names or None in value.arg_names
+        is_given = NAME in value.arg_names or ARG_POS in value.arg_kinds
         return (None if is_given else _policy.of_options(value, where=f"{_BLOCK}:{value.line}:{value.column}")), ""
     return None, _policy.factory_name(called)
 
