@@ -103,7 +103,7 @@ class Instance(SessionAwareService):
 def audit(*, session: Session = NEW_SESSION) -> int:
     return 1
 
-@auto_session_func(propagation=Propagation.REQUIRES_NEW)
+@auto_session_func(propagation=Propagation.REQUIRES_NEW, retry=None)
 def audit_apart(*, session: Session = NEW_SESSION) -> int:
     return 1
 
