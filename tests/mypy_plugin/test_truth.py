@@ -140,6 +140,8 @@ apart_alias = accounts.apart
 
 IMPORTS: Final = """
 import asyncio
+from concurrent.futures import Future
+from dataclasses import dataclass
 from contextlib import ExitStack
 from functools import partial, partialmethod
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
@@ -234,6 +236,116 @@ CASES: Final = {
         def both(session: Session) -> None:
             with Others() as other:
                 Shop().sell()  # E: session-not-passed
+        """,
+    "objects of their own": """
+        @dataclass
+        class Store(SessionAwareService):
+            session_factory: sessionmaker[Session]
+            def put(self, *, session: Session = NEW_SESSION) -> None: ...
+            def copy(self, to: "Store", *, session: Session = NEW_SESSION) -> None:
+                to.put()
+                self.put()  # E: session-not-passed
+        class Tenant(SessionAwareService):
+            @property
+            def session_factory(self) -> sessionmaker[Session]:  # type: ignore[override]
+                return Others
+            def put(self, *, session: Session = NEW_SESSION) -> None: ...
+        own = auto_session_func(propagation=Propagation.REQUIRES_NEW)
+        def background(func: Callable[[int], int]) -> Callable[[int], Future[int]]:
+            raise NotImplementedError
+        class Desk(SessionAwareService):
+            def __init__(self, tenant: Tenant) -> None:
+                self.tenant = tenant
+            def move(self, *, session: Session = NEW_SESSION) -> None:
+                self.tenant.put()
+                self.log()
+                self.send()
+            @own
+            def log(self, *, session: Session = NEW_SESSION) -> None: ...
+            def send(self, *, session: Session = NEW_SESSION) -> Future[int]:
+                raise NotImplementedError
+        """,
+    "transactions that do not last": """
+        def reads() -> None:
+            with Sessions() as s:
+                number = s.scalars(select(1)).one()
+                Shop().sell()
+                print(number)
+        def writes() -> None:
+            with Sessions() as s:
+                s.execute(select(1))
+                Shop().sell()  # E: session-not-passed
+                s.commit()
+                Shop().sell()
+            with Sessions.begin() as s:
+                s.execute(select(1))
+                Shop().sell()  # E: session-not-passed
+                s.rollback()
+                Shop().sell()
+        def other_engine(engine: Engine) -> None:
+            with Session(engine) as s:
+                Shop().sell()
+                accounts.open("ann")  # E: session-not-passed
+            with Sessions(bind=engine) as s:
+                Shop().sell()
+        def dry() -> None:
+            with auto_session_ctx(session_factory=Sessions, is_commit=False) as s:
+                Shop().sell()
+        def failures(session: Session, is_right: bool) -> None:
+            try:
+                session.execute(select(1))
+                accounts.open("ann")  # E: session-not-passed
+            except ValueError:
+                accounts.open("ann")
+                raise
+            finally:
+                accounts.open("ann")
+            try:
+                accounts.open("ann")
+            except ValueError:
+                print("tried")
+            if not is_right:
+                accounts.open("ann")
+                raise PermissionError
+        def closed(session: Session, stack: ExitStack) -> None:
+            with session:
+                accounts.open("ann")  # E: session-not-passed
+            accounts.open("ann")
+        def begun(session: Session) -> None:
+            with session.begin():
+                accounts.open("ann")  # E: session-not-passed
+            accounts.open("ann")
+        def registered(session: Session, stack: ExitStack) -> None:
+            stack.callback(session.close)
+            accounts.open("ann")
+        class Work:
+            session: Session
+            stack: ExitStack
+            def __init__(self) -> None:
+                accounts.open("ann")
+                self.session = Sessions()
+            def __enter__(self) -> None:
+                accounts.open("ann")
+            def keep(self) -> None:
+                self.stack.enter_context(accounts.block())
+                accounts.open("ann")  # E: session-not-passed
+        def matched(session: Session, value: object) -> None:
+            match value:
+                case [int(), Session() as session]:
+                    accounts.open("ann")
+                case _:
+                    pass
+        def nested(session: Session, pairs: list[tuple[int, tuple[Session, int]]]) -> None:
+            number, (session, *rest) = pairs[0]
+            accounts.open("ann")
+        def configured(session: Session) -> None:
+            session.autoflush = False
+            accounts.open("ann")  # E: session-not-passed
+        def batches() -> None:
+            with Sessions() as s:
+                for row in s.scalars(select(1)):
+                    Shop().sell()  # E: session-not-passed
+                    s.commit()
         """,
     "later": """
         def use(session: Session, names: list[str]) -> object:

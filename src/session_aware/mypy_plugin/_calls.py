@@ -31,7 +31,12 @@ _IS_COMMIT: Final = "is_commit"
 _LATER: Final = frozenset(
     f"typing.{name}" for name in ("AsyncGenerator", "AsyncIterator", "Awaitable", "Coroutine", "Generator", "Iterator")
 )
-_LATER_BASES: Final = ("contextlib.AbstractContextManager", "contextlib.AbstractAsyncContextManager", "typing.Awaitable")
+_LATER_BASES: Final = (
+    "concurrent.futures._base.Future",
+    "contextlib.AbstractAsyncContextManager",
+    "contextlib.AbstractContextManager",
+    "typing.Awaitable",
+)
 
 
 def check_call(context: Context, api: object, layout_of: Callable[[TypeChecker, Node], Layout]) -> None:
@@ -49,7 +54,7 @@ def check_call(context: Context, api: object, layout_of: Callable[[TypeChecker, 
         return
     layout = layout_of(api, context)
     way = layout.way_out(context)
-    candidates = [] if way is None else list(sessions_in_scope(layout, way))
+    candidates = [] if way is None or layout.is_of_failure(way) else list(sessions_in_scope(layout, way))
     if not candidates:
         return
     callee = Resolver(api, layout).callee(context.args[0] if is_mapping else context.callee)
@@ -68,7 +73,7 @@ def _may_join(candidate: Candidate, callee: Callee) -> bool:
     if not callee.session.accepts(candidate.type):
         return False
     policy = candidate.policy
-    if candidate.factory and any(name.endswith("session_factory") for name in callee.policy):
+    if candidate.is_by_hand and any(name.endswith("session_factory") for name in callee.policy):
         policy = {"session_factory": candidate.factory, "async_session_factory": candidate.factory}
     return _policy.may_join(policy, callee.policy, is_async=candidate.type.is_async, is_same=callee.is_of_self)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from mypy.nodes import (
     AssignmentExpr,
     AssignmentStmt,
     AwaitExpr,
+    Block,
     CallExpr,
     ClassDef,
     Decorator,
@@ -21,19 +23,24 @@ from mypy.nodes import (
     GeneratorExpr,
     IntExpr,
     ListComprehension,
+    ListExpr,
     MemberExpr,
     MypyFile,
     NameExpr,
     Node,
     OperatorAssignmentStmt,
+    RaiseStmt,
     RefExpr,
     SetComprehension,
     StarExpr,
     StrExpr,
+    TryStmt,
+    TupleExpr,
     WhileStmt,
     WithStmt,
     YieldFromExpr,
 )
+from mypy.patterns import AsPattern
 
 from session_aware.mypy_plugin._tree import children
 
@@ -48,16 +55,19 @@ _CONSUMERS: Final = frozenset(
     f"builtins.{name}"
     for name in ("all", "any", "dict", "frozenset", "list", "max", "min", "next", "set", "sorted", "sum", "tuple")
 )
+_ENDING: Final = frozenset({"close", "commit", "invalidate", "rollback"})
 _CONSUMING_METHODS: Final = frozenset({"enter_async_context", "enter_context", "extend", "join", "update"})
 
 
 _NOTED: Final = (
+    AsPattern,
     AssignmentExpr,
     AssignmentStmt,
     CallExpr,
     Decorator,
     DelStmt,
     ForStmt,
+    MemberExpr,
     OperatorAssignmentStmt,
     WithStmt,
 )
@@ -73,7 +83,8 @@ class Layout:
     Attributes:
         parents: The node around each node, but for names and literals.
         bindings: Where each variable is bound other than as a parameter: statements, loops, blocks.
-        ends: Where ``x.close()`` and ``del x`` stand, by the variable, or by the name of an attribute of ``self``.
+        ends: Where a session is closed or deleted or its transaction ended, by the variable, or by an attribute's name.
+        uses: Where an attribute of a variable is used.
         opened: The assignments of a call to a name, by function.
         decorators: The decorators of each decorated function.
     """
@@ -81,6 +92,7 @@ class Layout:
     parents: dict[Node, Node] = field(default_factory=dict)
     bindings: dict[SymbolNode, list[Node]] = field(default_factory=lambda: defaultdict(list))
     ends: dict[SymbolNode | str, list[Node]] = field(default_factory=lambda: defaultdict(list))
+    uses: dict[SymbolNode, list[MemberExpr]] = field(default_factory=lambda: defaultdict(list))
     opened: dict[Node, list[AssignmentStmt]] = field(default_factory=lambda: defaultdict(list))
     decorators: dict[FuncDef, Decorator] = field(default_factory=dict)
 
@@ -101,27 +113,21 @@ class Layout:
         return layout
 
     def _note(self, node: Node, function: Node) -> None:
-        for target in bound_by(node):
-            if isinstance(target, RefExpr) and target.node is not None and not isinstance(node, DelStmt):
-                self.bindings[target.node].append(node)
+        if not isinstance(node, DelStmt):
+            for target in bound_by(node):
+                if isinstance(target, RefExpr) and target.node is not None:
+                    self.bindings[target.node].append(node)
         if isinstance(node, AssignmentStmt) and _is_opening(node):
             self.opened[function].append(node)
         elif isinstance(node, Decorator):
             self.decorators[node.func] = node
-        elif isinstance(node, DelStmt):
-            self._note_end(node.expr, node)
-        elif isinstance(node, CallExpr) and isinstance(node.callee, MemberExpr) and node.callee.name == "close":
-            self._note_end(node.callee.expr, node)
-
-    def _note_end(self, session: Node, where: Node) -> None:
-        if isinstance(session, NameExpr) and session.node is not None:
-            self.ends[session.node].append(where)
-        elif isinstance(session, MemberExpr):
-            self.ends[session.name].append(where)
-        else:  # several: 'del first, second'
-            for each in children(session):
-                if isinstance(each, NameExpr | MemberExpr):
-                    self._note_end(each, where)
+        elif isinstance(node, MemberExpr) and isinstance(node.expr, NameExpr) and node.expr.node is not None:
+            self.uses[node.expr.node].append(node)
+        for session in _ended_by(node):
+            if isinstance(session, NameExpr) and session.node is not None:
+                self.ends[session.node].append(node)
+            elif isinstance(session, MemberExpr):
+                self.ends[session.name].append(node)
 
     def around(self, node: Node) -> Iterator[Node]:
         """Yield the nodes around a node, innermost first, up to the module."""
@@ -162,7 +168,7 @@ class Layout:
                 return node in parent.sequences
             case WithStmt():
                 return node in parent.expr
-            case CallExpr(callee=MemberExpr(name=name)):
+            case CallExpr(callee=MemberExpr(name=name, expr=NameExpr() | StrExpr())):
                 return name in _CONSUMING_METHODS and node in parent.args
             case CallExpr(callee=RefExpr(fullname=fullname)):
                 return fullname in _CONSUMERS and node in parent.args
@@ -174,12 +180,31 @@ class Layout:
         call, function = way[0], way[-1]
         loops = {node for node in way if isinstance(node, ForStmt | WhileStmt)}
         for end in self.ends.get(key, ()):
-            around = []
-            for node in self.around(end):
-                around.append(node)
-                if isinstance(node, FuncItem):
-                    break
-            if around[-1] is function and (is_before(end, call) or not loops.isdisjoint(around)):
+            around = list(self.around(end))
+            if function not in around or end in way:
+                continue
+            is_last = not isinstance(end, MemberExpr) or end.name == "close"  # a loop may commit each time
+            if is_before(end, call) or (is_last and not loops.isdisjoint(around)):
+                return True
+        return False
+
+    def is_never_committed(self, variable: SymbolNode, call: Node) -> bool:
+        """Say whether a session that was opened by hand only reads: it is used, and no commit follows the call."""
+        uses = self.uses.get(variable, ())
+        is_committed = any(use.name == "commit" and is_before(call, use) for use in uses)
+        return not is_committed and any(use.name not in {"begin", "close"} for use in uses)
+
+    def is_of_failure(self, way: list[Node]) -> bool:
+        """Say whether a call is of what is done about a failure, or may fail alone, so that it needs its own transaction.
+
+        It stands in ``except`` or ``finally``, before a ``raise`` in its block, or in a ``try`` whose error is not raised.
+        """
+        for inside, node in pairwise(way):
+            if isinstance(node, TryStmt):
+                is_swallowed = not all(handler.body and isinstance(handler.body[-1], RaiseStmt) for handler in node.handlers)
+                if inside is not node.body or is_swallowed:
+                    return True
+            elif isinstance(node, Block) and any(isinstance(one, RaiseStmt) and is_before(inside, one) for one in node.body):
                 return True
         return False
 
@@ -190,25 +215,52 @@ def is_before(one: Node, other: Node) -> bool:
 
 
 def bound_by(node: Node) -> Iterator[Node]:
-    """Yield the targets that a node binds, and what is inside of them."""
+    """Yield the targets that a node binds, also those in a tuple."""
+    waiting = _targets(node)
+    while waiting:
+        target = waiting.pop()
+        yield target
+        if isinstance(target, ListExpr | TupleExpr):
+            waiting += target.items
+        elif isinstance(target, StarExpr):
+            waiting.append(target.expr)
+
+
+def _targets(node: Node) -> list[Node]:
     match node:
         case AssignmentStmt():
-            targets: list[Node] = list(node.lvalues)
+            return list(node.lvalues)
         case OperatorAssignmentStmt():
-            targets = [node.lvalue]
+            return [node.lvalue]
         case AssignmentExpr():
-            targets = [node.target]
+            return [node.target]
         case ForStmt():
-            targets = [node.index]
+            return [node.index]
         case WithStmt():
-            targets = [target for target in node.target if target is not None]
+            return [target for target in node.target if target is not None]
         case DelStmt():
-            targets = [node.expr]
+            return [node.expr]
+        case AsPattern(name=NameExpr() as name):
+            return [name]
         case _:
-            return
-    for target in targets:
-        yield target
-        yield from children(target)
+            return []
+
+
+def _ended_by(node: Node) -> Iterator[Node]:
+    """Yield the sessions that a node deletes or closes, or whose transaction it ends."""
+    match node:
+        case DelStmt():
+            yield from bound_by(node)
+        case MemberExpr():
+            if node.name in _ENDING:
+                yield node.expr
+        case WithStmt():  # it closes a session, and ends a transaction that it begins
+            for value in node.expr:
+                match value:
+                    case CallExpr(callee=MemberExpr(name="begin", expr=session)):
+                        yield session
+                    case _:
+                        yield value
 
 
 def _is_opening(node: AssignmentStmt) -> bool:

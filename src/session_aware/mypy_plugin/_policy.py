@@ -17,9 +17,11 @@ from mypy.nodes import (
     OverloadedFuncDef,
     RefExpr,
     StrExpr,
+    TempNode,
     TypeInfo,
     Var,
 )
+from mypy.types import Instance, get_proper_type
 
 from session_aware.mypy_plugin._tree import walk
 
@@ -137,21 +139,28 @@ def factory_name(value: Expression) -> str:
 
 def keep_for_class(defn: ClassDef) -> None:
     """Write what a class statement and its body say onto the class, when mypy analyses it."""
-    said: dict[str, str] = {}
+    said = {name: UNCLEAR for name in _FACTORIES if name in defn.info.names}  # a method, a property, a field of each object
     partialmethods: dict[str, str] = {}
     for node in walk(defn.defs):
-        if isinstance(node, AssignmentStmt):
-            for target in node.lvalues:
-                if isinstance(target, NameExpr) and target.node is _symbol(defn, target.name):
-                    if method := _of_partialmethod(node.rvalue):
-                        partialmethods[target.name] = method
-                    if target.name in _FACTORIES:
-                        said |= stated([target.name], [node.rvalue], where=defn.fullname)
-                elif isinstance(target, MemberExpr) and target.name in _FACTORIES:  # of the object, or of another one
-                    said[target.name] = UNCLEAR
+        if not isinstance(node, AssignmentStmt):
+            continue
+        for target in node.lvalues:
+            if isinstance(target, MemberExpr) and target.name in _FACTORIES:  # of the object, or of another one
+                said[target.name] = UNCLEAR
+            elif isinstance(target, NameExpr) and target.node is _symbol(defn, target.name):
+                _note_assignment(defn, target.name, node, said, partialmethods)
     said |= stated(defn.keywords, defn.keywords.values(), where=defn.fullname)
     defn.info.metadata[_KEY] = said
     defn.info.metadata[_PARTIALMETHODS] = partialmethods
+
+
+def _note_assignment(
+    defn: ClassDef, name: str, node: AssignmentStmt, said: dict[str, str], partialmethods: dict[str, str]
+) -> None:
+    if method := _of_partialmethod(node.rvalue):
+        partialmethods[name] = method
+    if name in _FACTORIES and not isinstance(node.rvalue, TempNode):  # which stands for a field without a value
+        said |= stated([name], [node.rvalue], where=defn.fullname)
 
 
 def _of_partialmethod(value: Expression) -> str:
@@ -193,7 +202,15 @@ def of_decorators(decorated: Decorator) -> dict[str, str] | None:
         called = decorator.callee if isinstance(decorator, CallExpr) else decorator
         if isinstance(called, RefExpr) and called.fullname == _MARK:
             return of_options(decorator, where=decorated.fullname) if isinstance(decorator, CallExpr) else {}
+        if isinstance(called, RefExpr) and isinstance(called.node, Var) and _may_be_of_library(called.node):
+            return dict(ALL_UNCLEAR)
     return None
+
+
+def _may_be_of_library(decorator: Var) -> bool:
+    """Say whether a decorator in a variable may be one that ``auto_session_func`` made."""
+    typ = get_proper_type(decorator.type)
+    return typ is None or (isinstance(typ, Instance) and typ.type.fullname.startswith("session_aware."))
 
 
 def of_options(call: CallExpr, *, where: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Candidate", "sessions_in_scope"]
 
+_OPENING: Final = CONSTRUCTION | {"__aenter__", "__enter__"}
 _BLOCK: Final = "session_aware._call.block.auto_session_ctx"
 # The pytest plugin's: what a test calls opens its own session, as in production, on the connection of the test.
 _FIXTURES: Final = frozenset({"session_aware_session", "session_aware_async_session"})
@@ -51,12 +52,14 @@ class Candidate:
         name: What to write for it.
         type: What its type says.
         policy: The policy that it was opened by; None where that is not known.
-        factory: The full name of the factory, for one that was opened by hand; empty if it has none.
+        is_by_hand: Whether the code around the call opened it, without the library.
+        factory: The full name of the factory that it was opened by then; empty if it has none.
     """
 
     name: str
     type: SessionType
     policy: Policy | None = None
+    is_by_hand: bool = False
     factory: str = ""
 
 
@@ -103,25 +106,24 @@ def _opened(layout: Layout, way: list[Node], target: NameExpr, value: Expression
     found = session_type(target.node.type, unknown)
     if found is None:
         return
-    policy, factory = _origin(value)
-    yield Candidate(written(target.name), found, policy, factory)
-
-
-def _origin(value: Expression) -> tuple[Policy | None, str]:
-    """Return the policy of an ``auto_session_ctx`` that opens a session, and the name of a factory that does."""
     if isinstance(value, AwaitExpr):
         value = value.expr
-    if not isinstance(value, CallExpr):
-        return None, ""
-    called = value.callee
-    if isinstance(called, MemberExpr) and called.name == "begin" and not called.fullname:
-        called = called.expr
-    if not isinstance(called, RefExpr) or isinstance(called.node, TypeInfo):
-        return None, ""
-    if called.fullname == _BLOCK:
-        is_given = NAME in value.arg_names or ARG_POS in value.arg_kinds
-        return (None if is_given else _policy.of_options(value, where=f"{_BLOCK}:{value.line}:{value.column}")), ""
-    return None, _policy.factory_name(called)
+    candidate = Candidate(written(target.name), found, is_by_hand=True)
+    if isinstance(value, CallExpr) and isinstance(value.callee, RefExpr):
+        called = value.callee
+        is_begun = isinstance(called, MemberExpr) and called.name == "begin" and not called.fullname
+        factory = called.expr if isinstance(called, MemberExpr) and is_begun else called
+        if called.fullname == _BLOCK:
+            is_given = NAME in value.arg_names or ARG_POS in value.arg_kinds
+            if "is_commit" not in value.arg_names:
+                policy = None if is_given else _policy.of_options(value, where=f"{_BLOCK}:{value.line}:{value.column}")
+                yield Candidate(candidate.name, found, policy)
+            return
+        if is_begun or not layout.is_never_committed(target.node, way[0]):
+            is_named = isinstance(factory, RefExpr) and not isinstance(factory.node, TypeInfo) and not value.args
+            yield replace(candidate, factory=_policy.factory_name(factory) if is_named else "")
+    elif not layout.is_never_committed(target.node, way[0]):
+        yield candidate
 
 
 def _of_parameters(layout: Layout, way: list[Node], function: FuncItem) -> Iterator[Candidate]:
@@ -152,7 +154,8 @@ def _policy_of(layout: Layout, function: FuncItem) -> Policy | None:
 
 def _of_attributes(layout: Layout, way: list[Node], function: FuncDef) -> Iterator[Candidate]:
     """Yield the one session that the object of a method has; none if there are several to choose from."""
-    if not function.info or function.is_static or function.is_class or not function.arguments:
+    is_plain = function.info and not function.is_static and not function.is_class and function.arguments
+    if not is_plain or function.name in _OPENING:  # where the attribute may not be there yet
         return
     found = {}
     for base in reversed(function.info.mro):
