@@ -50,8 +50,9 @@ class Use(Base):
         Derived.count()  # E: session-not-passed
         later()  # E: session-not-passed
         function(1)  # E: session-not-passed
+        number = super().open(owner)  # E: session-not-passed
         session.commit()  # E: session-owned
-        return super().open(owner)  # E: session-not-passed
+        return number
     async def aopen(self, *, session: Session) -> int:  # E: session-kind, override
         return 1
 

@@ -11,7 +11,6 @@ from mypy.nodes import (
     AssignmentExpr,
     AssignmentStmt,
     AwaitExpr,
-    Block,
     CallExpr,
     ClassDef,
     Decorator,
@@ -69,6 +68,7 @@ _NOTED: Final = (
     ForStmt,
     MemberExpr,
     OperatorAssignmentStmt,
+    RaiseStmt,
     WithStmt,
 )
 
@@ -85,6 +85,7 @@ class Layout:
         bindings: Where each variable is bound other than as a parameter: statements, loops, blocks.
         ends: Where a session is closed or deleted or its transaction ended, by the variable, or by an attribute's name.
         uses: Where an attribute of a variable is used.
+        raises: The ``raise`` statements of a block.
         opened: The assignments of a call to a name, by function.
         decorators: The decorators of each decorated function.
     """
@@ -93,6 +94,7 @@ class Layout:
     bindings: dict[SymbolNode, list[Node]] = field(default_factory=lambda: defaultdict(list))
     ends: dict[SymbolNode | str, list[Node]] = field(default_factory=lambda: defaultdict(list))
     uses: dict[SymbolNode, list[MemberExpr]] = field(default_factory=lambda: defaultdict(list))
+    raises: dict[Node, list[Node]] = field(default_factory=lambda: defaultdict(list))
     opened: dict[Node, list[AssignmentStmt]] = field(default_factory=lambda: defaultdict(list))
     decorators: dict[FuncDef, Decorator] = field(default_factory=dict)
 
@@ -114,13 +116,13 @@ class Layout:
 
     def _note(self, node: Node, function: Node) -> None:
         if not isinstance(node, DelStmt):
-            for target in bound_by(node):
-                if isinstance(target, RefExpr) and target.node is not None:
-                    self.bindings[target.node].append(node)
+            self._note_bindings(node)
         if isinstance(node, AssignmentStmt) and _is_opening(node):
             self.opened[function].append(node)
         elif isinstance(node, Decorator):
             self.decorators[node.func] = node
+        elif isinstance(node, RaiseStmt):
+            self.raises[self.parents[node]].append(node)
         elif isinstance(node, MemberExpr) and isinstance(node.expr, NameExpr) and node.expr.node is not None:
             self.uses[node.expr.node].append(node)
         for session in _ended_by(node):
@@ -128,6 +130,11 @@ class Layout:
                 self.ends[session.node].append(node)
             elif isinstance(session, MemberExpr):
                 self.ends[session.name].append(node)
+
+    def _note_bindings(self, node: Node) -> None:
+        for target in bound_by(node):
+            if isinstance(target, RefExpr) and target.node is not None:
+                self.bindings[target.node].append(node)
 
     def around(self, node: Node) -> Iterator[Node]:
         """Yield the nodes around a node, innermost first, up to the module."""
@@ -204,7 +211,7 @@ class Layout:
                 is_swallowed = not all(handler.body and isinstance(handler.body[-1], RaiseStmt) for handler in node.handlers)
                 if inside is not node.body or is_swallowed:
                     return True
-            elif isinstance(node, Block) and any(isinstance(one, RaiseStmt) and is_before(inside, one) for one in node.body):
+            elif any(is_before(inside, one) for one in self.raises.get(node, ())):
                 return True
         return False
 

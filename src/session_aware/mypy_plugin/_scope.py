@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
@@ -108,22 +108,20 @@ def _opened(layout: Layout, way: list[Node], target: NameExpr, value: Expression
         return
     if isinstance(value, AwaitExpr):
         value = value.expr
-    candidate = Candidate(written(target.name), found, is_by_hand=True)
-    if isinstance(value, CallExpr) and isinstance(value.callee, RefExpr):
-        called = value.callee
-        is_begun = isinstance(called, MemberExpr) and called.name == "begin" and not called.fullname
+    called = value.callee if isinstance(value, CallExpr) else None
+    if isinstance(value, CallExpr) and isinstance(called, RefExpr) and called.fullname == _BLOCK:
+        is_given = NAME in value.arg_names or ARG_POS in value.arg_kinds
+        if "is_commit" not in value.arg_names:
+            policy = None if is_given else _policy.of_options(value, where=f"{_BLOCK}:{value.line}:{value.column}")
+            yield Candidate(written(target.name), found, policy)
+        return
+    is_begun = isinstance(called, MemberExpr) and called.name == "begin" and not called.fullname
+    if is_begun or not layout.is_never_committed(target.node, way[0]):
         factory = called.expr if isinstance(called, MemberExpr) and is_begun else called
-        if called.fullname == _BLOCK:
-            is_given = NAME in value.arg_names or ARG_POS in value.arg_kinds
-            if "is_commit" not in value.arg_names:
-                policy = None if is_given else _policy.of_options(value, where=f"{_BLOCK}:{value.line}:{value.column}")
-                yield Candidate(candidate.name, found, policy)
-            return
-        if is_begun or not layout.is_never_committed(target.node, way[0]):
-            is_named = isinstance(factory, RefExpr) and not isinstance(factory.node, TypeInfo) and not value.args
-            yield replace(candidate, factory=_policy.factory_name(factory) if is_named else "")
-    elif not layout.is_never_committed(target.node, way[0]):
-        yield candidate
+        is_named = isinstance(value, CallExpr) and not value.args and isinstance(factory, RefExpr)
+        is_class = isinstance(factory, RefExpr) and isinstance(factory.node, TypeInfo)
+        name = _policy.factory_name(factory) if is_named and factory is not None and not is_class else ""
+        yield Candidate(written(target.name), found, is_by_hand=True, factory=name)
 
 
 def _of_parameters(layout: Layout, way: list[Node], function: FuncItem) -> Iterator[Candidate]:
