@@ -268,6 +268,8 @@ def _ended_by(node: Node) -> Iterator[Node]:
                         yield session
                     case _:
                         yield value
+        case _:
+            pass
 
 
 def _is_opening(node: AssignmentStmt) -> bool:

@@ -118,9 +118,10 @@ def _opened(layout: Layout, way: list[Node], target: NameExpr, value: Expression
     is_begun = isinstance(called, MemberExpr) and called.name == "begin" and not called.fullname
     if is_begun or not layout.is_never_committed(target.node, way[0]):
         factory = called.expr if isinstance(called, MemberExpr) and is_begun else called
-        is_named = isinstance(value, CallExpr) and not value.args and isinstance(factory, RefExpr)
-        is_class = isinstance(factory, RefExpr) and isinstance(factory.node, TypeInfo)
-        name = _policy.factory_name(factory) if is_named and factory is not None and not is_class else ""
+        is_plain = isinstance(value, CallExpr) and not value.args
+        name = ""
+        if is_plain and isinstance(factory, RefExpr) and not isinstance(factory.node, TypeInfo):
+            name = _policy.factory_name(factory)
         yield Candidate(written(target.name), found, is_by_hand=True, factory=name)
 
 
