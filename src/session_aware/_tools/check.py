@@ -39,11 +39,9 @@ _OPTIONS: Final = (
     "--show-error-codes",
 )
 _LINE: Final = re.compile(
-    r"^(?P<file>.+?):(?P<line>\d+):(?P<column>\d+): (?:error|note): (?P<message>.*)  \[(?P<code>session-[a-z-]+)\]$",
+    r"^(?P<file>.+?):(?P<line>\d+):(?P<column>\d+): error: (?P<message>.*)  \[(?P<code>session-[a-z-]+)\]$",
     re.MULTILINE,
 )
-
-
 _PLUGIN_FAILED: Final = re.compile(r"^.*: note: session_aware\.mypy_plugin .*$", re.MULTILINE)
 
 

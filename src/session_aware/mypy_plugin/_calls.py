@@ -10,6 +10,7 @@ from mypy.types import Instance, get_proper_type
 
 from session_aware.mypy_plugin import _codes, _policy
 from session_aware.mypy_plugin._callee import Resolver, is_passed
+from session_aware.mypy_plugin._names import MAPPING
 from session_aware.mypy_plugin._scope import sessions_in_scope
 
 if TYPE_CHECKING:
@@ -22,10 +23,7 @@ if TYPE_CHECKING:
     from session_aware.mypy_plugin._layout import Layout
     from session_aware.mypy_plugin._scope import Candidate
 
-__all__ = ["MAPPING", "check_call"]
-
-MAPPING: Final = frozenset({"builtins.filter", "builtins.map"})
-"""Functions that call their first argument while they are iterated over."""
+__all__ = ["check_call"]
 
 _IS_COMMIT: Final = "is_commit"
 _LATER: Final = frozenset(

@@ -5,22 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from mypy.nodes import (
-    CallExpr,
     Decorator,
     EllipsisExpr,
-    Expression,
     ExpressionStmt,
     FuncDef,
     PassStmt,
     RaiseStmt,
-    RefExpr,
     StrExpr,
 )
 from mypy.types import CallableType, Instance, UnboundType, get_proper_type
 
 from session_aware.mypy_plugin import _codes
 from session_aware.mypy_plugin._annotations import class_of, unknown, with_type_parameters
-from session_aware.mypy_plugin._names import written
+from session_aware.mypy_plugin._names import MARK, fullname_of, written
 from session_aware.mypy_plugin._parameter import NAME
 from session_aware.mypy_plugin._tree import is_generator, returns_what_is_complete
 
@@ -33,9 +30,8 @@ if TYPE_CHECKING:
     from session_aware.mypy_plugin._codes import Fail
     from session_aware.mypy_plugin._parameter import Parameter
 
-__all__ = ["check_definition", "check_keyword_only", "fullname_of", "is_marking", "is_plainly_decorated"]
+__all__ = ["check_definition", "check_keyword_only", "is_plainly_decorated"]
 
-_MARK: Final = "session_aware._declare.function.auto_session_func"
 _OVERLOAD: Final = frozenset({"typing.overload", "typing_extensions.overload"})
 
 # Decorators that do not change the type of their function. The plugin abstains under any other one.
@@ -47,7 +43,7 @@ _TRANSPARENT: Final = _OVERLOAD | {
     "builtins.staticmethod",
     "contextlib.asynccontextmanager",
     "contextlib.contextmanager",
-    _MARK,
+    MARK,
     "typing.final",
     "typing.override",
     "typing_extensions.deprecated",
@@ -77,18 +73,6 @@ _LATER_BASES: Final = (
     "sqlalchemy.ext.asyncio.result.AsyncCommon",
     "sqlalchemy.orm.query.Query",
 )
-
-
-def fullname_of(decorator: Expression) -> str:
-    """Return the full name of a decorator, with or without options; empty if it has none."""
-    if isinstance(decorator, CallExpr):
-        decorator = decorator.callee
-    return decorator.fullname if isinstance(decorator, RefExpr) else ""
-
-
-def is_marking(decorator: Expression) -> bool:
-    """Say whether a decorator is ``auto_session_func``."""
-    return fullname_of(decorator) == _MARK
 
 
 def _names(decorated: Decorator | None) -> set[str]:

@@ -19,6 +19,7 @@ from mypy.version import __version__ as mypy_version
 
 from session_aware._version import __version__
 from session_aware.mypy_plugin import _codes  # at once: mypy reads soon which codes are switched off
+from session_aware.mypy_plugin._names import MAPPING, MARK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,10 +46,9 @@ _DECORATORS: Final = frozenset(
     {
         "session_aware._declare.function.AsyncSessionDecorator.__call__",
         "session_aware._declare.function.SessionDecorator.__call__",
-        "session_aware._declare.function.auto_session_func",
+        MARK,
     }
 )
-_MAPPING: Final = ("builtins.filter", "builtins.map")
 _FOREIGN: Final = ("builtins.", "typing.", "sqlalchemy.")  # most of the names that mypy asks for; none is session-aware
 
 
@@ -106,7 +106,7 @@ class SessionAwarePlugin(Plugin):
 
     def get_function_signature_hook(self, fullname: str) -> Callable[[Call], FunctionLike] | None:
         """Check the calls of session-aware functions and local names."""
-        if fullname.startswith(_FOREIGN) and fullname not in _MAPPING:
+        if fullname.startswith(_FOREIGN) and fullname not in MAPPING:
             return None
         return self._hook(lambda rules: rules.of_function(fullname), _default_signature)
 

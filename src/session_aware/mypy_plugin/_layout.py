@@ -56,8 +56,6 @@ _CONSUMERS: Final = frozenset(
 )
 _ENDING: Final = frozenset({"close", "commit", "invalidate", "rollback"})
 _CONSUMING_METHODS: Final = frozenset({"enter_async_context", "enter_context", "extend", "join", "update"})
-
-
 _NOTED: Final = (
     AsPattern,
     AssignmentExpr,
@@ -71,8 +69,6 @@ _NOTED: Final = (
     RaiseStmt,
     WithStmt,
 )
-
-
 _LEAVES: Final = (IntExpr, NameExpr, StrExpr)  # half of the nodes
 
 

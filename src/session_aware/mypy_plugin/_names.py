@@ -5,10 +5,18 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
-    from mypy.nodes import TypeInfo
+from mypy.nodes import CallExpr, RefExpr
 
-__all__ = ["CONSTRUCTION", "is_service", "written"]
+if TYPE_CHECKING:
+    from mypy.nodes import Expression, TypeInfo
+
+__all__ = ["CONSTRUCTION", "MAPPING", "MARK", "fullname_of", "is_marking", "is_service", "written"]
+
+MARK: Final = "session_aware._declare.function.auto_session_func"
+"""The decorator."""
+
+MAPPING: Final = frozenset({"builtins.filter", "builtins.map"})
+"""Functions that call their first argument while they are iterated over."""
 
 _SERVICE: Final = "session_aware._declare.service.SessionAwareService"
 _INTERNAL: Final = re.compile(r"@\d+$|-redefinition\d*$|'+$")
@@ -29,6 +37,18 @@ CONSTRUCTION: Final = frozenset(
     }
 )
 """The methods that the library never wraps. It repeats the library's list, because its import would import SQLAlchemy."""
+
+
+def fullname_of(decorator: Expression) -> str:
+    """Return the full name of a decorator, with or without options; empty if it has none."""
+    if isinstance(decorator, CallExpr):
+        decorator = decorator.callee
+    return decorator.fullname if isinstance(decorator, RefExpr) else ""
+
+
+def is_marking(decorator: Expression) -> bool:
+    """Say whether a decorator is ``auto_session_func``."""
+    return fullname_of(decorator) == MARK
 
 
 def is_service(info: TypeInfo) -> bool:

@@ -23,6 +23,8 @@ from mypy.nodes import (
 )
 from mypy.types import Instance, get_proper_type
 
+from session_aware.mypy_plugin._names import is_marking
+from session_aware.mypy_plugin._parameter import NAME
 from session_aware.mypy_plugin._tree import walk
 
 if TYPE_CHECKING:
@@ -44,7 +46,6 @@ __all__ = [
     "of_function",
     "of_options",
     "of_partialmethod",
-    "stated",
 ]
 
 Policy = Mapping[str, str]
@@ -53,11 +54,9 @@ Policy = Mapping[str, str]
 UNCLEAR: Final = "?"
 """Something is said, but the tree does not show what."""
 
-_MARK: Final = "session_aware._declare.function.auto_session_func"
 _KEY: Final = "session_aware"
 _PARTIALMETHODS: Final = "session_aware.partialmethods"
 _FACTORIES: Final = ("session_factory", "async_session_factory", "read_session_factory", "async_read_session_factory")
-_SESSION: Final = "session"
 _KEYWORDS: Final = ("propagation", "read_only", "isolation_level", *_FACTORIES)
 ALL_UNCLEAR: Final[Policy] = dict.fromkeys(_KEYWORDS, UNCLEAR)
 _CONSTANTS: Final = {"builtins.True": "True", "builtins.False": "False"}
@@ -91,16 +90,15 @@ def _factory(policy: Policy, *, is_async: bool) -> str | None:
     return found or policy.get(f"{kind}session_factory")
 
 
-def stated(names: Iterable[str | None], values: Iterable[Expression], *, where: str) -> dict[str, str]:
+def _stated(keywords: Iterable[tuple[str | None, Expression]], *, where: str) -> dict[str, str]:
     """Return what keywords say.
 
     Args:
-        names: The names of the keywords; None is ``**options``, which may say anything.
-        values: Their values.
+        keywords: Their names and values; the name None is ``**options``, which may say anything.
         where: The full name of the class or function, for a factory that has no name of its own.
     """
     said: dict[str, str] = {}
-    for name, value in zip(names, values, strict=True):
+    for name, value in keywords:
         if name is None:
             said |= ALL_UNCLEAR
         elif name in _FACTORIES:
@@ -149,7 +147,7 @@ def keep_for_class(defn: ClassDef) -> None:
                 said[target.name] = UNCLEAR
             elif isinstance(target, NameExpr) and target.node is _symbol(defn, target.name):
                 _note_assignment(defn, target.name, node, said, partialmethods)
-    said |= stated(defn.keywords, defn.keywords.values(), where=defn.fullname)
+    said |= _stated(defn.keywords.items(), where=defn.fullname)
     defn.info.metadata[_KEY] = said
     defn.info.metadata[_PARTIALMETHODS] = partialmethods
 
@@ -160,14 +158,14 @@ def _note_assignment(
     if method := _of_partialmethod(node.rvalue):
         partialmethods[name] = method
     if name in _FACTORIES and not isinstance(node.rvalue, TempNode):  # which stands for a field without a value
-        said |= stated([name], [node.rvalue], where=defn.fullname)
+        said |= _stated([(name, node.rvalue)], where=defn.fullname)
 
 
 def _of_partialmethod(value: Expression) -> str:
     """Return the name of the method that ``partialmethod(method, ...)`` calls without a session; empty for anything else."""
     if not isinstance(value, CallExpr) or not isinstance(value.callee, RefExpr) or not value.args:
         return ""
-    is_partial = value.callee.fullname == "functools.partialmethod" and _SESSION not in value.arg_names
+    is_partial = value.callee.fullname == "functools.partialmethod" and NAME not in value.arg_names
     method = value.args[0]
     return method.name if is_partial and ARG_STAR2 not in value.arg_kinds and isinstance(method, NameExpr) else ""
 
@@ -199,9 +197,9 @@ def of_class(info: TypeInfo) -> dict[str, str]:
 def of_decorators(decorated: Decorator) -> dict[str, str] | None:
     """Return what ``@auto_session_func`` says in the tree; None if there is none."""
     for decorator in decorated.original_decorators:
-        called = decorator.callee if isinstance(decorator, CallExpr) else decorator
-        if isinstance(called, RefExpr) and called.fullname == _MARK:
+        if is_marking(decorator):
             return of_options(decorator, where=decorated.fullname) if isinstance(decorator, CallExpr) else {}
+        called = decorator.callee if isinstance(decorator, CallExpr) else decorator
         if isinstance(called, RefExpr) and isinstance(called.node, Var) and _may_be_of_library(called.node):
             return dict(ALL_UNCLEAR)
     return None
@@ -215,12 +213,9 @@ def _may_be_of_library(decorator: Var) -> bool:
 
 def of_options(call: CallExpr, *, where: str) -> dict[str, str]:
     """Return what the keywords of a call say."""
-    pairs = [
-        (None if kind is ARG_STAR2 else name, value)
-        for kind, name, value in zip(call.arg_kinds, call.arg_names, call.args, strict=True)
-        if name is not None or kind is ARG_STAR2
-    ]
-    return stated([name for name, _ in pairs], [value for _, value in pairs], where=where)
+    every = zip(call.arg_kinds, call.arg_names, call.args, strict=True)
+    keywords = [(name, value) for kind, name, value in every if kind.is_named() or kind is ARG_STAR2]
+    return _stated(keywords, where=where)
 
 
 def keep(var: Var, policy: Policy) -> None:

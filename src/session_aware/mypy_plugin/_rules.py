@@ -8,10 +8,10 @@ from mypy.nodes import MypyFile, TypeAlias, TypeInfo
 from mypy.types import Instance, get_proper_type
 
 from session_aware.mypy_plugin._callee import may_be_aware
-from session_aware.mypy_plugin._calls import MAPPING, check_call
+from session_aware.mypy_plugin._calls import check_call
 from session_aware.mypy_plugin._decorated import visit_decorated
 from session_aware.mypy_plugin._layout import Layout
-from session_aware.mypy_plugin._names import is_service
+from session_aware.mypy_plugin._names import MAPPING, is_service
 from session_aware.mypy_plugin._services import is_rewritten_class, restore_class, visit_service
 
 if TYPE_CHECKING:

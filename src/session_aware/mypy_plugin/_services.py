@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from mypy.server.trigger import make_trigger
 
 from session_aware.mypy_plugin._annotations import NotReadyError
-from session_aware.mypy_plugin._definitions import check_definition, check_keyword_only, is_marking, is_plainly_decorated
-from session_aware.mypy_plugin._names import CONSTRUCTION
+from session_aware.mypy_plugin._definitions import check_definition, check_keyword_only, is_plainly_decorated
+from session_aware.mypy_plugin._names import CONSTRUCTION, is_marking
 from session_aware.mypy_plugin._ownership import check_ownership
 from session_aware.mypy_plugin._parameter import is_rewritten, make_optional, parameter, restore
 from session_aware.mypy_plugin._policy import keep_for_class
