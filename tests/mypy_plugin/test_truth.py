@@ -282,6 +282,44 @@ CASES: Final = {
                 Shop().sell()  # E: session-not-passed
                 s.rollback()
                 Shop().sell()
+        @contextmanager
+        def transaction() -> Iterator[Session]:
+            with Sessions.begin() as s:
+                yield s
+        def committed_elsewhere() -> None:
+            with transaction() as s:
+                s.execute(select(1))
+                accounts.open("ann")  # E: session-not-passed
+        def made() -> None:
+            with make() as s:
+                s.execute(select(1))
+                accounts.open("ann")
+            s = make()
+            s.execute(select(1))
+            accounts.open("ann")
+        def inside_try() -> None:
+            try:
+                with Sessions.begin() as s:
+                    accounts.open("ann")  # E: session-not-passed
+                    if not s.new:
+                        raise LookupError
+                other = Sessions()
+                accounts.open("ann")  # E: session-not-passed
+                other.commit()
+            except LookupError:
+                print("none")
+        class Database:
+            maker: sessionmaker[Session] = Sessions
+        def of_an_object(database: Database) -> None:
+            with database.maker() as s:
+                s.execute(select(1))
+                accounts.open("ann")
+            with {1: Sessions}[1]() as s:
+                s.execute(select(1))
+                accounts.open("ann")
+            with {1: Sessions}[1]() as s:
+                accounts.open("ann")  # E: session-not-passed
+                s.commit()
         def other_engine(engine: Engine) -> None:
             with Session(engine) as s:
                 Shop().sell()

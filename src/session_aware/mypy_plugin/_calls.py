@@ -52,7 +52,7 @@ def check_call(context: Context, api: object, layout_of: Callable[[TypeChecker, 
         return
     layout = layout_of(api, context)
     way = layout.way_out(context)
-    candidates = [] if way is None or layout.is_of_failure(way) else list(sessions_in_scope(layout, way))
+    candidates = [] if way is None else list(sessions_in_scope(api, layout, way))
     if not candidates:
         return
     callee = Resolver(api, layout).callee(context.args[0] if is_mapping else context.callee)

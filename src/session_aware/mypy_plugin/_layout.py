@@ -201,6 +201,7 @@ class Layout:
         """Say whether a call is of what is done about a failure, or may fail alone, so that it needs its own transaction.
 
         It stands in ``except`` or ``finally``, before a ``raise`` in its block, or in a ``try`` whose error is not raised.
+        The way ends where the session was opened: a ``try`` around that does not matter.
         """
         for inside, node in pairwise(way):
             if isinstance(node, TryStmt):

@@ -30,6 +30,7 @@ from session_aware.mypy_plugin._parameter import NAME, parameter
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mypy.checker import TypeChecker
     from mypy.nodes import Expression, Node
 
     from session_aware.mypy_plugin._annotations import SessionType
@@ -63,15 +64,18 @@ class Candidate:
     factory: str = ""
 
 
-def sessions_in_scope(layout: Layout, way: list[Node]) -> Iterator[Candidate]:
+def sessions_in_scope(api: TypeChecker, layout: Layout, way: list[Node]) -> Iterator[Candidate]:
     """Yield the sessions that are open where a call stands.
 
     Args:
+        api: The checker of the module.
         layout: The layout of the module.
         way: The nodes from the call to its function or module, ``Layout.way_out``.
     """
-    yield from _of_blocks(layout, way)
-    yield from _of_assignments(layout, way)
+    yield from _of_blocks(api, layout, way)
+    yield from _of_assignments(api, layout, way)
+    if layout.is_of_failure(way):
+        return
     function = way[-1]
     if isinstance(function, FuncItem):
         yield from _of_parameters(layout, way, function)
@@ -79,28 +83,31 @@ def sessions_in_scope(layout: Layout, way: list[Node]) -> Iterator[Candidate]:
         yield from _of_attributes(layout, way, function)
 
 
-def _of_blocks(layout: Layout, way: list[Node]) -> Iterator[Candidate]:
+def _of_blocks(api: TypeChecker, layout: Layout, way: list[Node]) -> Iterator[Candidate]:
     for inside, node in pairwise(way):
         if not isinstance(node, WithStmt) or inside is not node.body:
             continue
         for target, value in reversed(list(zip(node.target, node.expr, strict=True))):
             if isinstance(target, NameExpr) and isinstance(target.node, Var):
                 again = (each for each in layout.bindings.get(target.node, ()) if each is not node)
-                if not any(node.body in layout.around(each) for each in again):
-                    yield from _opened(layout, way, target, value)
+                inner = way[: way.index(node)]
+                if not layout.is_of_failure(inner) and not any(node.body in layout.around(each) for each in again):
+                    yield from _opened(api, layout, way, target, value)
 
 
-def _of_assignments(layout: Layout, way: list[Node]) -> Iterator[Candidate]:
+def _of_assignments(api: TypeChecker, layout: Layout, way: list[Node]) -> Iterator[Candidate]:
     for node in reversed(layout.opened.get(way[-1], ())):
         target = node.lvalues[0]
-        is_run = layout.parents.get(node) in way and node not in way and is_before(node, way[0])
+        block = layout.parents[node]
+        is_run = block in way and node not in way and is_before(node, way[0])
         if not is_run or not isinstance(target, NameExpr) or not isinstance(target.node, Var):
             continue
-        if len(layout.bindings.get(target.node, ())) == 1:
-            yield from _opened(layout, way, target, node.rvalue)
+        inner = way[: way.index(block) + 1]
+        if len(layout.bindings.get(target.node, ())) == 1 and not layout.is_of_failure(inner):
+            yield from _opened(api, layout, way, target, node.rvalue)
 
 
-def _opened(layout: Layout, way: list[Node], target: NameExpr, value: Expression) -> Iterator[Candidate]:
+def _opened(api: TypeChecker, layout: Layout, way: list[Node], target: NameExpr, value: Expression) -> Iterator[Candidate]:
     if not isinstance(target.node, Var) or target.node.type is None or layout.is_over(target.node, way):
         return
     found = session_type(target.node.type, unknown)
@@ -116,13 +123,18 @@ def _opened(layout: Layout, way: list[Node], target: NameExpr, value: Expression
             yield Candidate(written(target.name), found, policy)
         return
     is_begun = isinstance(called, MemberExpr) and called.name == "begin" and not called.fullname
-    if is_begun or not layout.is_never_committed(target.node, way[0]):
+    if is_begun or not (called is not None and _is_session(api, value) and layout.is_never_committed(target.node, way[0])):
         factory = called.expr if isinstance(called, MemberExpr) and is_begun else called
         is_plain = isinstance(value, CallExpr) and not value.args
         name = ""
         if is_plain and isinstance(factory, RefExpr) and not isinstance(factory.node, TypeInfo):
             name = _policy.factory_name(factory)
         yield Candidate(written(target.name), found, is_by_hand=True, factory=name)
+
+
+def _is_session(api: TypeChecker, value: Expression) -> bool:
+    """Say whether a call only makes a session, so that the code around it commits. A context manager may do that itself."""
+    return api.has_type(value) and session_type(api.lookup_type(value), unknown) is not None
 
 
 def _of_parameters(layout: Layout, way: list[Node], function: FuncItem) -> Iterator[Candidate]:
