@@ -276,6 +276,8 @@ CASES: Final = {
                 s.execute(select(1))
                 Shop().sell()  # E: session-not-passed
                 s.commit()
+                Shop().sell()  # E: session-not-passed
+                s.commit()
                 Shop().sell()
             with Sessions.begin() as s:
                 s.execute(select(1))

@@ -182,12 +182,14 @@ class Layout:
         """Say whether a session may have been closed or deleted before the call at the beginning of a way."""
         call, function = way[0], way[-1]
         loops = {node for node in way if isinstance(node, ForStmt | WhileStmt)}
-        for end in self.ends.get(key, ()):
-            around = list(self.around(end))
-            if function not in around or end in way:
+        ends = self.ends.get(key, ())
+        goes_on = any(isinstance(end, MemberExpr) and end.name == "commit" and is_before(call, end) for end in ends)
+        for end in ends:
+            is_last = not isinstance(end, MemberExpr) or end.name == "close"
+            if not is_last and (goes_on or not is_before(end, call)):  # it commits again, such as in a loop
                 continue
-            is_last = not isinstance(end, MemberExpr) or end.name == "close"  # a loop may commit each time
-            if is_before(end, call) or (is_last and not loops.isdisjoint(around)):
+            around = list(self.around(end))
+            if function in around and end not in way and (is_before(end, call) or not loops.isdisjoint(around)):
                 return True
         return False
 
