@@ -250,9 +250,29 @@ CASES: Final = {
             def session_factory(self) -> sessionmaker[Session]:  # type: ignore[override]
                 return Others
             def put(self, *, session: Session = NEW_SESSION) -> None: ...
+        class Mixin:
+            session_factory = Others
+        class Mixed(Mixin, SessionAwareService):  # type: ignore[misc]
+            def put(self, *, session: Session = NEW_SESSION) -> None: ...
+        def helper(*, session: Session | None = None) -> None: ...
+        def register(number: int) -> Callable[[Callable[[], int]], Callable[[], int]]:
+            return lambda func: func
+        class Several(SessionAwareService, session_factory=Sessions):
+            def move(self, db: Session, *, session: Session = NEW_SESSION) -> None:
+                Warehouse().take()  # E: session-not-passed
+                helper()
+            def mix(self, *, session: Session = NEW_SESSION) -> Callable[[], int]:
+                Mixed().put()
+                @register(accounts.open("ann"))
+                def inner() -> int:
+                    return 1
+                return inner
         own = auto_session_func(propagation=Propagation.REQUIRES_NEW)
         def background(func: Callable[[int], int]) -> Callable[[int], Future[int]]:
             raise NotImplementedError
+        class Unnamed(SessionAwareService):
+            def move(self, *, session: Session = NEW_SESSION) -> None:
+                Mixed().put()
         class Desk(SessionAwareService):
             def __init__(self, tenant: Tenant) -> None:
                 self.tenant = tenant
