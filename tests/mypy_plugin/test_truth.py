@@ -261,12 +261,13 @@ CASES: Final = {
             def move(self, db: Session, *, session: Session = NEW_SESSION) -> None:
                 Warehouse().take()  # E: session-not-passed
                 helper()
-            def mix(self, *, session: Session = NEW_SESSION) -> Callable[[], int]:
+            def mix(self, *, session: Session = NEW_SESSION) -> None:
                 Mixed().put()
-                @register(accounts.open("ann"))
-                def inner() -> int:
-                    return 1
-                return inner
+        def decorates(session: Session) -> Callable[[], int]:
+            @register(accounts.open("ann"))  # E: session-not-passed
+            def inner() -> int:
+                return 1
+            return inner
         own = auto_session_func(propagation=Propagation.REQUIRES_NEW)
         def background(func: Callable[[int], int]) -> Callable[[int], Future[int]]:
             raise NotImplementedError

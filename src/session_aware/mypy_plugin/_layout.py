@@ -141,13 +141,13 @@ class Layout:
     def way_out(self, call: CallExpr) -> list[Node] | None:
         """Return the nodes around a call, up to the function or module that runs it on the spot; None if it may run later.
 
-        A class body, a default and a decorator are run by nobody's session, and a generator expression when it is consumed.
+        A default and what stands in a class body are left alone. A generator expression runs when it is consumed.
         """
         way: list[Node] = [call]
         for node in self.around(call):
             if isinstance(node, ClassDef) or (isinstance(node, FuncItem) and way[-1] is not node.body):
                 return None
-            if isinstance(node, Decorator) or (isinstance(node, GeneratorExpr) and not self._is_consumed(node)):
+            if isinstance(node, GeneratorExpr) and not self._is_consumed(node):
                 return None
             way.append(node)
             if isinstance(node, FuncItem):
