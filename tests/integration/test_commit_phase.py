@@ -138,6 +138,10 @@ def test_flush_of_what_a_listener_added_fails_before_the_commit(database: SyncDa
 
 
 def test_error_of_a_listener_after_the_commit_is_no_answer_to_it(sqlite: SyncDatabase) -> None:
+    work = Work()
+    work.session_factory = sqlite.maker
+    work.open("first")  # from now on the library listens, and only a later listener can come before it
+
     @event.listens_for(sqlite.maker, "after_commit", insert=True)
     def _record(_: Session) -> None:
         with Session(sqlite.engine) as session:
@@ -145,12 +149,11 @@ def test_error_of_a_listener_after_the_commit_is_no_answer_to_it(sqlite: SyncDat
             session.flush()
 
     configure(retry=Retry(wait_initial=0, wait_max=0, on=lambda error: isinstance(error, exc.IntegrityError)))
-    work = Work()
-    work.session_factory = sqlite.maker
+    work.attempts = 0
     with pytest.raises(CommitOutcomeUnknown):  # the listener comes before SQLAlchemy's word that it is committed
         work.open("ann")
     assert work.attempts == 1
-    assert sqlite.owners() == ["ann"]
+    assert sqlite.owners() == ["ann", "first"]
 
 
 def test_exception_of_a_listener_before_the_commit_is_itself(database: SyncDatabase) -> None:

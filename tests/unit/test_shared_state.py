@@ -21,6 +21,7 @@ MODULES = {
 }
 TABLES = {
     "_call.factory.SOUGHT",
+    "_database.listeners._NAMES",
     "_declare.annotation._AS_TEXT",
     "_declare.signature._KINDS",
     "_unit.async_runners.RETRYING",

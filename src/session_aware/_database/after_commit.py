@@ -6,10 +6,9 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast, overload
 
-from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from session_aware._database.listeners import savepoint_around
+from session_aware._database.listeners import hear, heard, savepoint_around
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -89,8 +88,7 @@ def after_commit(session: Any, callback: Callable[[], Any]) -> None:
     callbacks: _Callbacks | None = sync_session.info.get(_KEY)
     if callbacks is None:
         callbacks = sync_session.info[_KEY] = _Callbacks()
-        for name, listener in _LISTENERS:
-            event.listen(sync_session, name, listener)
+        hear(sync_session)
     if not sync_session.in_transaction():
         sync_session.begin()  # as its next statement would
     savepoints = []
@@ -105,23 +103,27 @@ def after_commit(session: Any, callback: Callable[[], Any]) -> None:
 after_commit.__module__ = "session_aware"
 
 
+@heard("after_commit")
 def _note_commit(session: Session) -> None:
-    if not session.in_nested_transaction():
-        session.info[_KEY].is_committed = True
+    callbacks: _Callbacks | None = session.info.get(_KEY)
+    if callbacks is not None and not session.in_nested_transaction():
+        callbacks.is_committed = True
 
 
+@heard("after_soft_rollback")
 def _forget(session: Session, ended: SessionTransaction) -> None:
     """Drop what was registered in a savepoint that is rolled back; ``_run`` sees how the whole transaction ends."""
-    if (undone := savepoint_around(ended)) is not None:
-        callbacks: _Callbacks = session.info[_KEY]
+    callbacks: _Callbacks | None = session.info.get(_KEY)
+    if callbacks is not None and (undone := savepoint_around(ended)) is not None:
         callbacks.waiting = [one for one in callbacks.waiting if undone not in one.savepoints]
 
 
+@heard("after_transaction_end", is_first=False)
 def _run(session: Session, ended: SessionTransaction) -> None:
     """Run the waiting callbacks once the outermost transaction has ended, and thus closed its connections."""
-    if ended.parent is not None:
+    callbacks: _Callbacks | None = session.info.get(_KEY)
+    if callbacks is None or ended.parent is not None:
         return
-    callbacks: _Callbacks = session.info[_KEY]
     waiting, is_committed = callbacks.waiting, callbacks.is_committed
     callbacks.waiting, callbacks.is_committed = [], False  # first: a callback may use the session again
     if is_committed:
@@ -159,10 +161,3 @@ def _await(awaitable: Awaitable[object]) -> None:
     from sqlalchemy.util import await_only  # noqa: PLC0415 - needs greenlet, which is an extra
 
     await_only(awaitable)
-
-
-_LISTENERS: Final[tuple[tuple[str, Callable[..., None]], ...]] = (
-    ("after_commit", _note_commit),
-    ("after_soft_rollback", _forget),
-    ("after_transaction_end", _run),
-)

@@ -1,10 +1,9 @@
-"""SQLAlchemy's events for owned units. The listeners cost a session without a unit one dictionary look-up.
+"""SQLAlchemy's events for owned units. Sessions and engines that no unit uses have no listener of this module.
 
-The listeners are on the classes, so they are called for every session and engine of the process; a session that no unit
-owns is left alone. ``handle_error`` and ``after_soft_rollback`` run only after a failure. No class of connections has a
-listener, and a connection has one only if other code may work or clean up while the unit commits: after the first such
-listener SQLAlchemy prepares all events on each new connection, which costs every unit with a statement, also one written by
-hand, 16 % of its instructions (SQLAlchemy 2.1.9).
+The sessions of units are heard, see ``listeners.hear``. Their engines have a listener for ``handle_error``, which runs only
+after a failure. No class of connections has a listener, and a connection has one only if other code may work or clean up
+while the unit commits: after the first such listener SQLAlchemy prepares all events on each new connection. That costs every
+unit with a statement, also one written by hand, 16 % of its instructions (SQLAlchemy 2.1.9).
 
 A failed statement must be remembered because, as measured on the servers, PostgreSQL answers the COMMIT of a failed
 transaction with ROLLBACK and no error, and MariaDB commits after a swallowed deadlock only what came later. Both look like
@@ -21,7 +20,7 @@ from sqlalchemy.orm import Session, SessionTransaction, SessionTransactionOrigin
 from sqlalchemy.sql.elements import ReleaseSavepointClause
 
 from session_aware._database import faults
-from session_aware._database.listeners import listen, savepoint_around, unlisten
+from session_aware._database.listeners import heard, listen, savepoint_around, unlisten
 from session_aware._database.stack import warn
 from session_aware.exceptions import EndedSessionWarning, PolicyConflictError, SessionOwnershipError
 
@@ -38,8 +37,8 @@ __all__ = [
     "Begun",
     "FailedStatement",
     "Owner",
+    "hear_failures",
     "leave_alone",
-    "refuse_flushes",
     "refuse_statements",
     "unwatch",
     "warn_of_use_after_commit",
@@ -127,7 +126,7 @@ def _watcher(connection: Connection) -> Owner | None:
     return vars(connection).get(OWNER_KEY)
 
 
-@event.listens_for(Session, "after_begin")
+@heard("after_begin")
 def _remember_connection(session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
     info = session.info
     owner: Owner | None = info.get(OWNER_KEY)
@@ -175,7 +174,19 @@ def leave_alone(connection: Connection) -> None:
     unlisten(connection, "before_cursor_execute", _refuse_statement)
 
 
-@event.listens_for(Engine, "handle_error")
+_BINDS: Final = "binds" if hasattr(Session(), "binds") else "_Session__binds"  # public since SQLAlchemy 2.1
+
+
+def hear_failures(session: Session) -> None:
+    """Listen to the failures of a session's engine; of every engine if it may have several, which it chooses later."""
+    bind = session.bind
+    if bind is None or type(session).get_bind is not Session.get_bind or getattr(session, _BINDS, None):
+        if not event.contains(Engine, "handle_error", _remember_failure):
+            event.listen(Engine, "handle_error", _remember_failure)
+    elif _remember_failure not in bind.dialect.dispatch.handle_error:
+        event.listen(bind.engine, "handle_error", _remember_failure)
+
+
 def _remember_failure(context: ExceptionContext) -> None:
     if context.connection is None:
         if isinstance(context.sqlalchemy_exception, OperationalError):
@@ -198,7 +209,9 @@ def _remember_failure(context: ExceptionContext) -> None:
         if (innermost := context.connection.get_nested_transaction()) is not None:
             savepoints.append(innermost)  # of connection.begin_nested(), which the session does not know
             listen(context.connection, "rollback_savepoint", _forget_healed_by_connection)
-    owner.failed.append(FailedStatement(context.sqlalchemy_exception or context.original_exception, tuple(savepoints)))
+    error = context.sqlalchemy_exception or context.original_exception
+    if not (owner.failed and owner.failed[-1].error is error):  # the engine may have been listened to before all were
+        owner.failed.append(FailedStatement(error, tuple(savepoints)))
 
 
 def _is_release(context: ExceptionContext) -> bool:
@@ -215,7 +228,7 @@ def _code(error: BaseException) -> object:
     return getattr(error, "errno", None) or next(iter(error.args), None)
 
 
-@event.listens_for(Session, "after_soft_rollback")
+@heard("after_soft_rollback")
 def _forget_healed(session: Session, ended: SessionTransaction) -> None:
     owner: Owner | None = session.info.get(OWNER_KEY)
     if owner is None or not owner.failed:
@@ -234,7 +247,7 @@ def _forget(owner: Owner, savepoint: SessionTransaction | NestedTransaction) -> 
     owner.failed[:] = [failed for failed in owner.failed if savepoint not in failed.savepoints]
 
 
-@event.listens_for(Session, "before_commit")
+@heard("before_commit")
 def _refuse_commit(session: Session) -> None:
     owner: Owner | None = session.info.get(OWNER_KEY)
     if owner is None or owner.is_ending or session.in_nested_transaction():
@@ -248,7 +261,7 @@ def _refuse_commit(session: Session) -> None:
     raise SessionOwnershipError(msg)
 
 
-@event.listens_for(Session, "after_commit", insert=True)
+@heard("after_commit")
 def _notice_commit(session: Session) -> None:
     # This runs before the user's own listeners, whose errors are not failures of the COMMIT.
     owner: Owner | None = session.info.get(OWNER_KEY)
@@ -256,7 +269,7 @@ def _notice_commit(session: Session) -> None:
         owner.outcome = "committed"
 
 
-@event.listens_for(Session, "detached_to_persistent")
+@heard("detached_to_persistent")
 def _note_attached(session: Session, instance: Any) -> None:  # noqa: ANN401 - of any mapped class
     owner: Owner | None = session.info.get(OWNER_KEY)
     if owner is None or owner.attached is not None:
@@ -266,11 +279,7 @@ def _note_attached(session: Session, instance: Any) -> None:  # noqa: ANN401 - o
         owner.attached = type(instance).__name__
 
 
-def refuse_flushes(session: Session) -> None:
-    """Refuse this session's changes. A listener on all sessions would make SQLAlchemy look for changes twice in each."""
-    event.listen(session, "before_flush", _refuse_flush)
-
-
+@heard("before_flush")
 def _refuse_flush(session: Session, _context: UOWTransaction, _instances: object) -> None:
     owner: Owner | None = session.info.get(OWNER_KEY)
     if owner is None or not owner.is_read_only:

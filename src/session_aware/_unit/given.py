@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.orm import SessionTransaction
 
 from session_aware._database import connections
+from session_aware._unit.request import refuse_other_session
 from session_aware._unit.results import is_deferred, refuse_deferred
 from session_aware._unit.unit import Unit
 from session_aware.exceptions import SessionOwnershipError
@@ -30,6 +31,14 @@ class Joined(Unit):
     def __init__(self, request: Request, given: Any) -> None:  # noqa: ANN401 - a session, or a stand-in for one
         super().__init__(request, given)
         self._stop_checking: Callable[[], None] | None = None
+
+    def acquire(self, kind: type[Any], registry: type[Any]) -> Any:  # noqa: ANN401 - of that kind
+        """Return the given session."""
+        source = self.source
+        session = source() if isinstance(source, registry) else source
+        if not isinstance(session, kind):
+            refuse_other_session(self.request, session, kind.__name__)
+        return session
 
     def needs_io_to_begin(self, _session: Session) -> bool:
         """Say whether the database has to be asked for its isolation level."""

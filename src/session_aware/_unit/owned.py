@@ -13,10 +13,11 @@ from sqlalchemy.orm import Session
 
 from session_aware._database import after_commit, before_commit, connections, driver, events, faults, outcome
 from session_aware._database.events import OWNER_KEY
-from session_aware._database.listeners import listen, put_back
+from session_aware._database.listeners import hear, listen, put_back
 from session_aware._unit import observe
 from session_aware._unit.nesting import outer_sessions, warn_if_same_database
 from session_aware._unit.policy import NO_POLICY, Propagation
+from session_aware._unit.request import refuse_other_session
 from session_aware._unit.results import is_deferred, is_unread, refuse_deferred, refuse_rows
 from session_aware._unit.unit import Unit
 from session_aware.exceptions import CommitOutcomeUnknown, SessionFactoryError
@@ -128,13 +129,16 @@ class Owned(Unit):
         attempt._is_attempt = True  # noqa: SLF001 - of the same class
         return attempt
 
-    def acquire(self, kind: type[Any], registry: type[Any]) -> Any:  # noqa: ANN401 - of that kind
+    def acquire(self, kind: type[Any], _registry: type[Any]) -> Any:  # noqa: ANN401 - of that kind
         """Return a new session from the factory."""
         if not self._is_attempt:
             self._started = observe.start()
         if self.request.policy.propagation is not _REQUIRES_NEW:
             self._outer = outer_sessions(self)
-        return super().acquire(kind, registry)
+        session = self.source()
+        if not isinstance(session, kind):
+            refuse_other_session(self.request, session, kind.__name__)
+        return session
 
     def needs_io_to_begin(self, session: Session) -> bool:
         """Say whether ``begin`` talks to the database; an ordinary begin only marks the session."""
@@ -145,6 +149,8 @@ class Owned(Unit):
         info = session.info
         if (other := info.get(OWNER_KEY)) is not None:
             _refuse_shared(self.name, other.name)
+        hear(session)
+        events.hear_failures(session)
         self.session = session
         self._handle = handle
         self.is_over = False
@@ -167,8 +173,6 @@ class Owned(Unit):
         self._transaction = session.begin() if transaction is None else transaction
         policy = self.request.policy
         if policy is not NO_POLICY and (self.is_read_only or policy.isolation_level is not None):
-            if self.is_read_only:
-                events.refuse_flushes(session)
             self._preparation = connections.Preparation(
                 session,
                 isolation_level=policy.isolation_level,

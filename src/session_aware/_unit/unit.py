@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from sqlalchemy.orm import Session, scoped_session
 
-from session_aware._unit.request import OPEN, refuse_other_session
-
 if TYPE_CHECKING:
     from session_aware._unit.request import Request
     from session_aware.exceptions import CommitOutcomeUnknown
@@ -54,14 +52,6 @@ class Unit(ABC):
         """Return an unused unit for the same call."""
         return type(self)(self.request, self.source)
 
-    def acquire(self, kind: type[Any], registry: type[Any]) -> Any:  # noqa: ANN401 - of that kind
-        """Return the given session, or a new one from the factory."""
-        source = self.source
-        session = source() if self.request.plan is OPEN or isinstance(source, registry) else source
-        if not isinstance(session, kind):
-            refuse_other_session(self.request, session, kind.__name__)
-        return session
-
     def __enter__(self) -> Session:
         try:
             session: Session = self.acquire(Session, scoped_session)
@@ -83,6 +73,10 @@ class Unit(ABC):
             raise
 
     # The kinds of unit differ in the methods below.
+
+    @abstractmethod
+    def acquire(self, kind: type[Any], registry: type[Any], /) -> Any:  # noqa: ANN401 - of that kind
+        """Return the given session, or a new one from the factory."""
 
     @abstractmethod
     def needs_io_to_begin(self, session: Session, /) -> bool:

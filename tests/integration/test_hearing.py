@@ -1,0 +1,200 @@
+"""The library listens to the sessions of units and their engines, and to no other ones; everybody else's listeners stay."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.orm import Session, SessionEvents, sessionmaker
+
+from session_aware import (
+    NEW_SESSION,
+    PoisonedTransactionError,
+    SessionAwareService,
+    SessionOwnershipError,
+    after_commit,
+    auto_session_func,
+)
+
+NAMES = [name for name, value in vars(SessionEvents).items() if callable(value) and not name.startswith("_")]
+
+
+class Work(SessionAwareService):
+    session_factory: Any
+
+    def run(self, body: Any = None, *, session: Session = NEW_SESSION) -> type[Session]:
+        session.execute(text("SELECT 1"))
+        if body is not None:
+            body(session)
+        return type(session)
+
+
+class Own(Session):
+    pass
+
+
+class Sealed(Session):
+    """Has no subclasses."""
+
+    def __init_subclass__(cls, **_: object) -> None:
+        raise TypeError("no subclass of this")
+
+
+def work_on(factory: Any) -> Work:
+    work = Work()
+    work.session_factory = factory
+    return work
+
+
+def makers(engine: Any) -> dict[str, Any]:
+    def listening() -> Session:
+        session = Session(engine)
+        event.listen(session, "after_begin", lambda *_: None)
+        event.listen(session, "before_commit", lambda *_: None)
+        return session
+
+    def begun() -> Session:
+        session = Session(engine)
+        session.begin()
+        return session
+
+    return {
+        "sessionmaker": sessionmaker(engine),
+        "of a class": sessionmaker(engine, class_=Own),
+        "a function": lambda: Own(engine),
+        "with listeners": listening,
+        "begun": begun,
+        "of a class without subclasses": lambda: Sealed(engine),
+    }
+
+
+KINDS = list(makers(None))
+
+
+@pytest.fixture(name="engine")
+def _engine() -> Iterator[Engine]:
+    engine = create_engine("sqlite://")
+    yield engine
+    engine.dispose()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_unit_is_heard_whatever_makes_its_session(engine: Engine, kind: str) -> None:
+    work = work_on(makers(engine)[kind])
+    for _ in range(2):
+        assert work.run() in {Session, Own, Sealed, getattr(work.session_factory, "class_", None)}
+        with pytest.raises(SessionOwnershipError, match="the body commits"):
+            work.run(Session.commit)
+
+        def swallow(session: Session) -> None:
+            with pytest.raises(Exception, match="nothing"):
+                session.execute(text("SELECT * FROM nothing"))
+
+        with pytest.raises(PoisonedTransactionError):
+            work.run(swallow)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_listeners_of_others_are_called_once_and_can_be_removed(engine: Engine, kind: str) -> None:
+    factory = makers(engine)[kind]
+    work = work_on(factory)
+    heard: list[str] = []
+    of_class = getattr(factory, "class_", None) or type(factory())
+
+    def before(_: Session) -> None:
+        heard.append("before the first unit")
+
+    def after(_: Session) -> None:
+        heard.append("after it")
+
+    def in_body(_: Session) -> None:
+        heard.append("in the body")
+
+    def body(session: Session) -> None:
+        event.listen(session, "before_commit", in_body)
+
+    def removing(session: Session) -> None:
+        body(session)
+        event.remove(session, "before_commit", in_body)
+
+    event.listen(of_class, "before_commit", before)
+    try:
+        work.run()
+        event.listen(of_class, "before_commit", after)
+        work.run(body)
+        work.run(removing)
+        work.run()
+    finally:
+        event.remove(of_class, "before_commit", before)
+        event.remove(of_class, "before_commit", after)
+    assert heard == [
+        "before the first unit",
+        *("before the first unit", "after it", "in the body"),
+        *("before the first unit", "after it"),
+        *("before the first unit", "after it"),
+    ]
+    work.run()
+    assert len(heard) == 8
+
+
+def test_plain_session_of_the_same_factory_has_no_listener(engine: Engine) -> None:
+    maker = sessionmaker(engine)
+    work_on(maker).run(lambda session: after_commit(session, lambda: None))
+    for session in (maker(), Session(engine)):
+        assert [name for name in NAMES if len(getattr(session.dispatch, name))] == []
+
+
+def test_engine_that_no_unit_uses_has_no_listener() -> None:
+    """In a process of its own, because a session with several binds makes the library listen to all."""
+    program = """
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session, sessionmaker
+from session_aware import auto_session_func
+used, other = create_engine("sqlite://"), create_engine("sqlite://")
+@auto_session_func(session_factory=sessionmaker(used))
+def read(*, session: Session) -> None:
+    session.execute(text("SELECT 1"))
+read()
+print(len(used.dialect.dispatch.handle_error), len(other.dialect.dispatch.handle_error), other.dialect._has_events)
+"""
+    run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert run.stdout == "1 0 False\n"
+
+
+@pytest.mark.parametrize("binds", ["none", "by class"])
+def test_failure_on_an_engine_that_a_session_chooses_later_is_heard(engine: Engine, binds: str) -> None:
+    seen = create_engine("sqlite://")
+
+    def factory() -> Session:
+        return Session(seen, binds={Own: engine}) if binds == "by class" else Session(seen)
+
+    class Routing(Session):
+        def get_bind(self, *_: Any, **__: Any) -> Any:
+            return engine
+
+    @auto_session_func(session_factory=factory if binds == "by class" else lambda: Routing(seen))
+    def swallow(*, session: Session = NEW_SESSION) -> None:
+        with pytest.raises(Exception, match="nothing"):
+            connection = session.connection(bind_arguments={"mapper": None, "bind": engine})
+            connection.execute(text("SELECT * FROM nothing"))
+
+    with pytest.raises(PoisonedTransactionError):
+        swallow()
+
+
+def test_after_commit_in_a_plain_session_listens_once_for_its_class(engine: Engine) -> None:
+    maker = sessionmaker(engine)
+    called: list[int] = []
+    for number in range(3):
+        with maker.begin() as session:
+            after_commit(session, partial(called.append, number))
+        with maker() as session:
+            after_commit(session, lambda: called.append(-1))
+    assert called == [0, 1, 2]
+    assert [sub for sub in maker.class_.__subclasses__() if sub.__name__ == maker.class_.__name__] != []
+    assert len(maker.class_.__subclasses__()) == 1
