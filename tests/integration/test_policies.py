@@ -756,6 +756,32 @@ def test_owned_transaction_runs_at_its_level_and_the_next_one_at_the_engines(pos
     assert postgres.recorder.events == OWNED * 2
 
 
+def level_and_option(session: Session) -> tuple[str, object]:
+    connection = session.connection()
+    return connection.get_isolation_level(), connection.get_execution_options().get("mine")
+
+
+def test_level_of_the_policy_wins_over_that_of_the_engines_options(postgres: SyncDatabase) -> None:
+    maker = sessionmaker(postgres.engine.execution_options(isolation_level="REPEATABLE READ", mine=1))
+
+    @auto_session_func(session_factory=maker, isolation_level=SERIALIZABLE)
+    def look(*, session: Session = NEW_SESSION) -> tuple[str, object]:
+        return level_and_option(session)
+
+    with maker() as session:
+        assert [look(), look(), level_and_option(session)] == [(SERIALIZABLE, 1)] * 2 + [("REPEATABLE READ", 1)]
+
+
+def test_async_level_wins_over_that_of_the_engines_options(async_postgres: AsyncDatabase) -> None:
+    maker = async_sessionmaker(async_postgres.engine.execution_options(isolation_level="REPEATABLE READ", mine=1))
+
+    @auto_session_func(async_session_factory=maker, isolation_level=SERIALIZABLE)
+    async def look(*, session: AsyncSession = NEW_SESSION) -> tuple[str, object]:
+        return await session.run_sync(level_and_option)
+
+    assert async_postgres.run(look()) == (SERIALIZABLE, 1)
+
+
 def test_level_works_on_sqlite(sqlite: SyncDatabase) -> None:
     strict = Strict()
     strict.session_factory = sqlite.maker

@@ -62,8 +62,8 @@ def test_refused_factory_changes_nothing() -> None:
 
 
 def test_refused_policy_changes_nothing() -> None:
-    with pytest.raises(ValueError, match="leaves no transaction"):
-        configure(session_factory=MAKER, isolation_level="AUTOCOMMIT")
+    with pytest.raises(ValueError, match="names no level"):
+        configure(session_factory=MAKER, isolation_level="")
     assert configuration.settings is NO_SETTINGS
 
 

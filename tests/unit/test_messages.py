@@ -324,10 +324,9 @@ MESSAGES: list[tuple[Callable[[], object], type[BaseException], str]] = [
         'isolation_level=3 is not a string. Write isolation_level="SERIALIZABLE", for example.',
     ),
     (
-        lambda: SessionPolicy(isolation_level="autocommit"),
+        lambda: SessionPolicy(isolation_level=" "),
         ValueError,
-        "isolation_level='autocommit' leaves no transaction to commit or roll back. Write a level with transactions, such "
-        'as "SERIALIZABLE", or use an AUTOCOMMIT engine outside of session-aware calls.',
+        "isolation_level=' ' names no level. Write isolation_level=\"SERIALIZABLE\", for example.",
     ),
     # the placeholder
     (

@@ -46,9 +46,9 @@ def test_isolation_level_is_normalised(level: str) -> None:
     assert SessionPolicy(isolation_level=level).isolation_level == "REPEATABLE READ"
 
 
-@pytest.mark.parametrize("level", ["", "  ", "AUTOCOMMIT", "autocommit", " Autocommit"])
-def test_level_without_transactions_is_refused(level: str) -> None:
-    with pytest.raises(ValueError, match="leaves no transaction"):
+@pytest.mark.parametrize("level", ["", "  ", "_"])
+def test_empty_level_is_refused(level: str) -> None:
+    with pytest.raises(ValueError, match="names no level"):
         SessionPolicy(isolation_level=level)
 
 
@@ -59,8 +59,8 @@ def test_value_of_a_wrong_type_is_refused(keywords: dict[str, Any]) -> None:
 
 
 def test_replace_checks_the_new_value() -> None:
-    with pytest.raises(ValueError, match="leaves no transaction"):
-        dataclasses.replace(SessionPolicy(), isolation_level="AUTOCOMMIT")
+    with pytest.raises(ValueError, match="names no level"):
+        dataclasses.replace(SessionPolicy(), isolation_level="")
 
 
 def test_settings_say_nothing_by_default() -> None:

@@ -107,7 +107,7 @@ def settings_of(options: Mapping[str, object], place: str) -> Settings:
     Raises:
         SessionFactoryError: The value of a factory keyword is not a session factory.
         TypeError: A value of the policy is of the wrong type.
-        ValueError: The isolation level is empty or ``"AUTOCOMMIT"``.
+        ValueError: The isolation level is empty.
     """
     factories = {name: factory for name in FACTORY_KEYWORDS if (factory := options.get(name)) is not None}
     for name, factory in factories.items():

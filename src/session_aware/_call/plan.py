@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from session_aware._unit.policy import Propagation
 from session_aware._unit.request import Plan
-from session_aware.exceptions import PropagationError
+from session_aware.exceptions import PolicyConflictError, PropagationError
 
 if TYPE_CHECKING:
     from session_aware._unit.policy import SessionPolicy
@@ -24,7 +24,14 @@ def plan(policy: SessionPolicy, is_given: bool, name: str) -> Plan:  # noqa: FBT
 
     Raises:
         PropagationError: ``MANDATORY`` without a session, ``REQUIRES_NEW`` with one.
+        PolicyConflictError: AUTOCOMMIT for a call that may write.
     """
+    if policy.isolation_level == "AUTOCOMMIT" and policy.read_only is not True:
+        msg = (
+            f"{name}: its isolation level is AUTOCOMMIT, which leaves no transaction to commit or roll back, and it is not "
+            'read_only. Write read_only=True beside it, or a level with transactions, such as "SERIALIZABLE".'
+        )
+        raise PolicyConflictError(msg)
     match policy.propagation:
         case None:  # first, because it is the usual case
             pass

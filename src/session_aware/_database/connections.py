@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import InvalidRequestError, UnboundExecutionError
 
-from session_aware._database import driver
+from session_aware._database import driver, events
 from session_aware._database.listeners import engine_without_options, listen, put_back, unlisten
 from session_aware.exceptions import PolicyConflictError, SessionFactoryError
 
@@ -45,7 +45,13 @@ Such units are isolated from each other at every level, so the level that a unit
 this key, and calls that join are checked against it. The value is None until a unit asks for a level.
 """
 
+_AUTOCOMMIT: Final = "AUTOCOMMIT"
 _CHECKED_KEY: Final = "session_aware.has_transactions"
+_TWINS_KEY: Final = "_session_aware_twins"
+_OPTIONS_KEY: Final = "_session_aware_options"
+_LEVEL_AT_CONNECT: Final = "_on_connect_isolation_level"
+"""Where SQLAlchemy keeps ``create_engine(isolation_level=)``. Without it such an engine's connections would be switched."""
+
 _SHOULD_COMMIT: Final = 2
 _IS_CLOSED: Final = 3
 
@@ -130,7 +136,7 @@ def check_autocommit(connection: Connection, name: str) -> None:
     known = connection.info  # kept as long as the driver's connection is
     if level is None and _CHECKED_KEY in known:
         return
-    is_autocommit = level == "AUTOCOMMIT" or driver.is_autocommit(connection)
+    is_autocommit = level == _AUTOCOMMIT or driver.is_autocommit(connection)
     if is_autocommit:
         begin = ", or send BEGIN in a listener of the engine's 'begin'" if connection.dialect.name == "sqlite" else ""
         msg = (
@@ -141,6 +147,11 @@ def check_autocommit(connection: Connection, name: str) -> None:
         raise SessionFactoryError(msg)
     if level is None and is_autocommit is not None:  # otherwise the answer holds for this transaction alone
         known[_CHECKED_KEY] = True
+
+
+def _level_of(connection: Connection) -> str:
+    """Return the level of a connection's transaction. SQLAlchemy's dialects tell that of the next one in AUTOCOMMIT."""
+    return _AUTOCOMMIT if driver.is_autocommit(connection) else connection.get_isolation_level()
 
 
 def check_isolation_level(wanted: str, actual: str, *, name: str) -> None:
@@ -167,14 +178,14 @@ def verify_levels(session: Session, wanted: str, name: str) -> Callable[[], None
     """
     if PRETENDED_LEVEL_KEY in session.info:
         pretended: str | None = session.info[PRETENDED_LEVEL_KEY]
-        level = session.connection().get_isolation_level() if pretended is None else pretended
+        level = _level_of(session.connection()) if pretended is None else pretended
         check_isolation_level(wanted, level, name=name)
         return _nothing
     for connection in connections_of(session):
-        check_isolation_level(wanted, connection.get_isolation_level(), name=name)
+        check_isolation_level(wanted, _level_of(connection), name=name)
 
     def check(_session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
-        check_isolation_level(wanted, connection.get_isolation_level(), name=name)
+        check_isolation_level(wanted, _level_of(connection), name=name)
 
     event.listen(session, "after_begin", check)
     return partial(event.remove, session, "after_begin", check)
@@ -197,12 +208,12 @@ class Preparation:
 
     __slots__ = (
         "_choose",
+        "_is_autocommit",
         "_level",
         "_name",
         "_options",
         "_read_only",
         "_session",
-        "_twins",
         "_undo",
         "_undo_on_connection",
     )
@@ -214,10 +225,10 @@ class Preparation:
         self._name = name
         self._undo: list[Callable[[], object]] = []
         self._undo_on_connection: list[Callable[[], object]] = []
-        self._twins: dict[Engine, Engine] = {}
         self._choose = session.get_bind
+        self._is_autocommit = isolation_level == _AUTOCOMMIT
         self._options: dict[str, Any] = {} if self._level is None else {"isolation_level": self._level}
-        if self._read_only:  # other dialects ignore the option; it costs no round trip
+        if self._read_only and not self._is_autocommit:  # other dialects ignore the option; it costs no round trip
             self._options["postgresql_readonly"] = True
         if PRETENDED_LEVEL_KEY in session.info:
             session.info[PRETENDED_LEVEL_KEY] = self._level
@@ -232,10 +243,7 @@ class Preparation:
             if not bind.in_transaction():
                 self._set_on_connection(bind)
             return bind
-        if (twin := self._twins.get(bind)) is None:
-            twin = self._twins[bind] = _with_options(bind, self._options)
-            self._twins[twin] = twin  # a twin may be passed in again
-        return twin
+        return _twin(bind, self._options)
 
     def _set_on_connection(self, connection: Connection) -> None:
         """Set the options on a Connection that belongs to other code and keeps them until they are set back."""
@@ -254,11 +262,15 @@ class Preparation:
         """
         is_prepared = connection.get_execution_options().items() >= self._options.items()
         dialect = connection.dialect.name
-        if not is_prepared and self._level is not None and PRETENDED_LEVEL_KEY not in self._session.info:
-            check_isolation_level(self._level, connection.get_isolation_level(), name=self._name)
+        is_pretended = PRETENDED_LEVEL_KEY in self._session.info
+        if self._is_autocommit:
+            self._take_in_autocommit(connection, is_pretended=is_pretended)
+        elif self._level is not None and not (is_prepared or is_pretended):
+            check_isolation_level(self._level, _level_of(connection), name=self._name)
         if not self._read_only:
             return
-        if (dialect == "postgresql" and not is_prepared) or (dialect in {"mysql", "mariadb"} and is_prepared):
+        is_to_set = (dialect == "postgresql" and not is_prepared) or (dialect in {"mysql", "mariadb"} and is_prepared)
+        if is_to_set and not self._is_autocommit:
             connection.exec_driver_sql("SET TRANSACTION READ ONLY")
         if dialect == "sqlite" and not _refuses_writes(connection):
             # The undo comes first: an interrupt in between would leave the pooled connection read-only for other sessions.
@@ -268,6 +280,15 @@ class Preparation:
                 if self._is_borrowed(connection):
                     self._undo.append(partial(unlisten, connection, end, _allow_writes))
             connection.exec_driver_sql("PRAGMA query_only = 1")
+
+    def _take_in_autocommit(self, connection: Connection, *, is_pretended: bool) -> None:
+        # An engine may be in AUTOCOMMIT by itself. A listener of SQLite may send BEGIN (None), which does no harm here.
+        if driver.is_autocommit(connection) is False and not is_pretended:
+            check_isolation_level(_AUTOCOMMIT, connection.get_isolation_level(), name=self._name)
+        if _OPTIONS_KEY not in vars(connection.engine):  # it is not of a twin, where the listener is already
+            listen(connection, "before_execute", events.refuse_write)
+            if not is_pretended:
+                self._undo.append(partial(unlisten, connection, "before_execute", events.refuse_write))
 
     def _is_borrowed(self, connection: Connection) -> bool:
         transaction = self._session.get_transaction()
@@ -283,6 +304,34 @@ class Preparation:
         """Restore the options of a Connection that belongs to other code, once the transaction is over."""
         while self._undo_on_connection:
             self._undo_on_connection.pop()()
+
+
+def _twin(engine: Engine, options: dict[str, Any]) -> Engine:
+    """Return the engine with execution options, on the same pool. An engine keeps its twins as long as its options stay."""
+    own = vars(engine)
+    if own.get(_OPTIONS_KEY) == options:
+        return engine  # it is a twin, which is passed in again
+    base = engine.get_execution_options()
+    twins: dict[tuple[object, ...], tuple[object, Engine]] = own.setdefault(_TWINS_KEY, {})
+    key = tuple(options.items())
+    known = twins.get(key)
+    if known is None or known[0] is not base:
+        known = twins[key] = base, _new_twin(engine, options)
+    return known[1]
+
+
+def _new_twin(engine: Engine, options: dict[str, Any]) -> Engine:
+    level = options.get("isolation_level")
+    is_so_by_itself = level == _AUTOCOMMIT == getattr(engine.dialect, _LEVEL_AT_CONNECT, None)
+    twin = _with_options(engine, {} if is_so_by_itself else options)
+    if level is not None and "isolation_level" in engine.get_execution_options():
+        # SQLAlchemy (2.1.9) sets the level of the engine's own options after that of the twin's.
+        connect = twin.connect
+        vars(twin)["connect"] = lambda: connect().execution_options(isolation_level=level)
+    if level == _AUTOCOMMIT:
+        listen(twin, "before_execute", events.refuse_write)
+    vars(twin)[_OPTIONS_KEY] = options
+    return twin
 
 
 def _with_options(engine: Engine, options: dict[str, Any]) -> Engine:

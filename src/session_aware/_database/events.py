@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from sqlalchemy import Connection, Engine, NestedTransaction, RootTransaction, event, inspect
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, SessionTransaction, SessionTransactionOrigin
+from sqlalchemy.schema import ExecutableDDLElement
+from sqlalchemy.sql import visitors
+from sqlalchemy.sql.compiler import Compiled
+from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import ReleaseSavepointClause
+from sqlalchemy.sql.visitors import ExternallyTraversible
 
 from session_aware._database import faults
 from session_aware._database.listeners import heard, listen, savepoint_around, unlisten
@@ -25,6 +30,8 @@ from session_aware._database.stack import warn
 from session_aware.exceptions import EndedSessionWarning, PolicyConflictError, SessionOwnershipError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sqlalchemy import PoolProxiedConnection
     from sqlalchemy.engine.interfaces import ExceptionContext
     from sqlalchemy.orm import UOWTransaction
@@ -40,6 +47,7 @@ __all__ = [
     "hear_failures",
     "leave_alone",
     "refuse_statements",
+    "refuse_write",
     "unwatch",
     "warn_of_use_after_commit",
     "watch",
@@ -63,6 +71,7 @@ class Owner(Protocol):
 
     name: str
     session: Session
+    is_autocommit: bool
     is_ending: bool
     outcome: Outcome
     failed: list[FailedStatement]
@@ -167,6 +176,33 @@ def _refuse_statement(connection: Connection, *_: object) -> None:
     owner = _watcher(connection)
     if owner is not None and (error := owner.refused.get(connection)) is not None:
         raise error
+
+
+def refuse_write(connection: Connection, statement: object, *_: object) -> None:
+    """Refuse a construct that writes or locks in a unit without a transaction; a listener for ``before_execute``."""
+    owner = _watcher(connection)
+    if owner is None or not owner.is_autocommit:
+        return
+    for part in _parts(statement):
+        if isinstance(part, UpdateBase | ExecutableDDLElement):
+            msg = (
+                f"{owner.name}: it is read_only, in AUTOCOMMIT, where nothing could be rolled back, and this statement "
+                f"writes ({part.__visit_name__.replace('_', ' ').upper()}). It was not sent. Remove both, or write in a "
+                "method without them."
+            )
+            raise PolicyConflictError(msg)
+        if getattr(part, "_for_update_arg", None) is not None:  # SQLAlchemy has no public name for it
+            msg = (
+                f"{owner.name}: it is in AUTOCOMMIT, without a transaction, so the lock of with_for_update() would be "
+                "released at once. The statement was not sent. Lock rows in the method that writes them."
+            )
+            raise PolicyConflictError(msg)
+
+
+def _parts(statement: Any) -> Iterable[object]:  # noqa: ANN401 - whatever SQLAlchemy executes
+    """Return a construct and all that is in it, such as the common table expressions of a SELECT."""
+    construct = statement.statement if isinstance(statement, Compiled) else statement
+    return visitors.iterate(construct) if isinstance(construct, ExternallyTraversible) else (construct,)
 
 
 def leave_alone(connection: Connection) -> None:

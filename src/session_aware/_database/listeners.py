@@ -112,16 +112,16 @@ def _listen(target: Session | type[Session], name: str) -> None:
         event.listen(target, name, listener, insert=is_first)
 
 
-def listen(connection: Connection, name: str, listener: Callable[..., object]) -> Connection | Engine:
-    """Call ``listener`` at each event of that name on the connection; a second call does nothing. Return the target.
+def listen(target: Connection | Engine, name: str, listener: Callable[..., object]) -> Connection | Engine:
+    """Call ``listener`` at each event of that name on the target; a second call does nothing. Return the target.
 
-    Before 2.0.38 SQLAlchemy refuses connections of an engine with execution options ("No such event"). There the target is
-    the engine, for good, so a listener must check which connection it gets.
+    Before 2.0.38 SQLAlchemy refuses an engine with execution options and its connections ("No such event"). There the target
+    is the engine without them, for good, so a listener must check which connection it gets.
     """
     try:
-        return _once(connection, name, listener)
+        return _once(target, name, listener)
     except InvalidRequestError:  # pragma: no cover - before SQLAlchemy 2.0.38, where tox runs the same tests
-        return _once(engine_without_options(connection.engine), name, listener)
+        return _once(engine_without_options(target.engine), name, listener)
 
 
 def unlisten(connection: Connection, name: str, listener: Callable[..., object]) -> None:

@@ -37,6 +37,7 @@ __all__ = ["Owned"]
 _REQUIRES_NEW: Final = Propagation.REQUIRES_NEW  # see request.OPEN
 _NOT_CLOSED: Final = "%s: %s, but its session could not be closed%s"
 
+_NEEDS_TRANSACTION: Final = "25P01"  # PostgreSQL's no_active_sql_transaction
 _INVALIDATED: Final = "; its connection was invalidated"
 _AND_UNDONE: Final = ", and the database rolls back what it had begun"
 
@@ -48,6 +49,7 @@ class Owned(Unit):
         session: The (synchronous) session, from ``begin`` on.
         is_ending: Whether the library itself is committing, or the unit is over.
         outcome: What is known of its outcome.
+        is_autocommit: Whether it has no transaction, so that statements that write are refused.
         is_over: Whether nothing is left for ``abort`` to clean up.
         begun: The session's connections, each with its transaction and the unit that had it before.
         failed: The statement errors that no rollback to a savepoint has undone.
@@ -74,6 +76,7 @@ class Owned(Unit):
         "attached",
         "begun",
         "failed",
+        "is_autocommit",
         "is_ending",
         "is_over",
         "outcome",
@@ -102,6 +105,7 @@ class Owned(Unit):
         self._listening: list[tuple[object, str, Callable[..., None]]] = []
         self._has_listeners = False
         self._hand_out_by: Callable[..., Connection] | None = None
+        self.is_autocommit = request.policy.isolation_level == "AUTOCOMMIT"
         self.is_over = True  # until there is a session to clean up
         self.failed: list[events.FailedStatement] = []
         self.refused: dict[Connection, Exception] = {}
@@ -165,7 +169,7 @@ class Owned(Unit):
             self._hand_out_by = session.connection
             vars(session)["connection"] = self._hand_out
         dispatch: Any = session.dispatch
-        if len(dispatch.after_begin) > 1:  # the library's own listener is the first
+        if len(dispatch.after_begin) > 1 and not self.is_autocommit:  # the library's own listener is the first
             self._has_listeners = True
             event.listen(session, "after_begin", self._check_last)
         transaction = session.get_transaction()
@@ -185,7 +189,8 @@ class Owned(Unit):
         if transaction is not None:
             for connection in connections.connections_of(session):
                 self.take(connection)
-                connections.check_autocommit(connection, self.name)
+                if not self.is_autocommit:
+                    connections.check_autocommit(connection, self.name)
 
     def take(self, connection: Connection) -> None:
         """Take over a connection on which the session has begun, before its first statement there.
@@ -199,7 +204,8 @@ class Owned(Unit):
         events.watch(connection, self)
         try:
             connections.check_taken_connection(self.session, self._transaction, connection, self.name)
-            if not (self._has_listeners and connection.dialect.name == "sqlite"):  # else see _check_last
+            # Another listener of SQLite may send BEGIN: see _check_last
+            if not (self.is_autocommit or (self._has_listeners and connection.dialect.name == "sqlite")):
                 connections.check_autocommit(connection, self.name)
             if self._preparation is not None:
                 self._preparation.take(connection)
@@ -376,6 +382,11 @@ class Owned(Unit):
             error.add_note(
                 f"session-aware: {self.name} is read_only, and this was a write. Remove read_only=True, or write in a "
                 "method without it."
+            )
+        if self.is_autocommit and faults.code_of(error) == _NEEDS_TRANSACTION:
+            error.add_note(
+                f"session-aware: {self.name} is in AUTOCOMMIT, and this needs a transaction, as a server-side cursor "
+                '(yield_per, stream) and a savepoint do. Remove isolation_level="AUTOCOMMIT" from it.'
             )
         self.report(error)
 

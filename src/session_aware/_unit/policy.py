@@ -133,7 +133,11 @@ class SessionPolicy:
             on a flush of changes, and are READ ONLY in PostgreSQL, MySQL, MariaDB and SQLite.
         isolation_level: The level of the owned transaction, in SQLAlchemy's spelling (``"SERIALIZABLE"``). Joining a
             transaction of another level raises ``PolicyConflictError``, because SQLAlchemy would ignore the level with a
-            warning.
+            warning. ``"AUTOCOMMIT"`` is for units that only read, so together with ``read_only=True``: a unit with one
+            statement takes one round trip to the server instead of three. It has no transaction: each statement sees what
+            is committed by then, and there are no locks, no ``SET LOCAL`` and no server-side cursors. Flushes, and
+            constructs that write or lock, raise ``PolicyConflictError`` before they are sent. The text of a ``text()`` is
+            not parsed: let the server refuse writes, by the rights of the user or ``default_transaction_read_only``.
         retry: For owned calls only, see ``Retry``. Streams and context managers are not retried.
         resolve_commit: If the outcome of COMMIT is unknown, ask PostgreSQL for the transaction's status on a new
             connection, so that the call succeeds or fails for certain. It costs a query before each COMMIT, and a
@@ -145,7 +149,7 @@ class SessionPolicy:
 
     Raises:
         TypeError: A value is of the wrong type.
-        ValueError: ``isolation_level`` is empty or ``"AUTOCOMMIT"``, which has no transaction to own.
+        ValueError: ``isolation_level`` is empty.
     """
 
     propagation: Propagation | None = None
@@ -180,11 +184,8 @@ def _normal_level(level: object) -> str:
         msg = f'isolation_level={level!r} is not a string. Write isolation_level="SERIALIZABLE", for example.'
         raise TypeError(msg)
     normal = level.replace("_", " ").strip().upper()
-    if normal in {"", "AUTOCOMMIT"}:
-        msg = (
-            f"isolation_level={level!r} leaves no transaction to commit or roll back. Write a level with transactions, such "
-            'as "SERIALIZABLE", or use an AUTOCOMMIT engine outside of session-aware calls.'
-        )
+    if not normal:
+        msg = f'isolation_level={level!r} names no level. Write isolation_level="SERIALIZABLE", for example.'
         raise ValueError(msg)
     return normal
 
