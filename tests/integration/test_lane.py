@@ -445,6 +445,21 @@ def test_what_calls_with_async_generators_and_generators_return_is_the_bodys() -
         assert asyncio.run(consume(Streams().astream(**given))) == [1, 4, 7]
 
 
+def test_template_that_is_new_displaces_the_oldest_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def define(name: str) -> None:
+        exec(f"class One(SessionAwareService):\n  def run(self, {name}, *, session: Session): ...", globals())  # noqa: S102
+
+    monkeypatch.setattr(lane, "_templates", {})
+    monkeypatch.setattr(lane, "_LIMIT", 4)
+    for name in "abcde":
+        define(name)
+    kept = list(lane._templates.values())
+    for name in "bcde":
+        define(name)
+    assert list(lane._templates.values()) == kept
+    assert [shape.positional[1] for shape in lane._templates] == list("bcde")
+
+
 def test_templates_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     def make(number: int) -> None:
         scope: dict[str, Any] = {}

@@ -19,12 +19,16 @@ from session_aware import (
     PolicyConflictError,
     Propagation,
     PropagationError,
+    SessionAwareService,
     SessionFactoryError,
     SessionOwnershipError,
     auto_session_ctx,
     auto_session_func,
     configure,
 )
+from session_aware._call import wrapper
+from session_aware._call.wrapper import Dispatcher
+from session_aware._database.events import OWNER_KEY
 from tests.databases import AsyncDatabase, Databases, SyncDatabase
 from tests.ledger import Account, Entry
 from tests.services import JOINED, NOTHING, OWNED, UNDONE, Accounts, AsyncAccounts, Failure, aadd, add
@@ -754,6 +758,29 @@ def test_owned_transaction_runs_at_its_level_and_the_next_one_at_the_engines(pos
     assert strict.level() == SERIALIZABLE
     assert Other().level() == "READ COMMITTED"
     assert postgres.recorder.events == OWNED * 2
+
+
+def test_method_of_two_classes_is_decided_once_for_each(sqlite: SyncDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Base(SessionAwareService, session_factory=sqlite.maker):
+        def level(self, *, session: Session = NEW_SESSION) -> bool:
+            return session.info[OWNER_KEY].is_read_only is True
+
+    class Reading(Base, read_only=True):
+        pass
+
+    decided: list[object] = []
+    decide = Dispatcher._decide
+
+    def counting(self: Dispatcher, *args: Any) -> Any:
+        decided.append(args)
+        return decide(self, *args)
+
+    monkeypatch.setattr(Dispatcher, "_decide", counting)
+    assert [(Base().level(), Reading().level()) for _ in range(5)] == [(False, True)] * 5
+    assert len(decided) == 2
+    monkeypatch.setattr(wrapper, "_LIMIT", 1)  # more classes than are kept: right, though not fast
+    configure(resolve_commit=False)
+    assert [(Base().level(), Reading().level()) for _ in range(2)] == [(False, True)] * 2
 
 
 def level_and_option(session: Session) -> tuple[str, object]:

@@ -58,7 +58,7 @@ IS_ON: Final = os.environ.get("SESSION_AWARE_LANE") != "off"
 """Switched off only by this library's tests, which pass with and without the lane."""
 
 _WRAPPER: Final = "__session_aware__"  # where a lane's __dict__ keeps the wrapper that it asks
-_LIMIT: Final = 4096  # templates kept; more than a program has parameter lists, unless it keeps creating classes
+_LIMIT: Final = 16_384  # templates kept; more than a program has parameter lists, unless it keeps creating classes
 _TEXT: Final = """
 def bind({variables}):
     def lane({taken}):
@@ -262,8 +262,8 @@ def _template(shape: _Shape) -> _Template:
     """Return the compiled text from a cache. Only one thread compiles, because ``ast`` of Python 3.11 fails with two."""
     with _lock:
         if (template := _templates.get(shape)) is None:
-            if len(_templates) >= _LIMIT:
-                _templates.clear()
+            while len(_templates) >= _LIMIT:
+                _templates.pop(next(iter(_templates)))  # the oldest
             template = _templates[shape] = _compiled(shape)
         return template
 

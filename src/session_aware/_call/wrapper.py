@@ -67,7 +67,11 @@ def _runner(kind: Kind, request: Request) -> Runner:
     return cast("Runner", (of_kind.RETRYING if is_retried else of_kind.RUNNERS)[kind])
 
 
-_NOT_DECIDED: Final = (None, None, Request(JOIN, "", NO_POLICY, commits=False), None)
+_Decided: TypeAlias = "tuple[SessionPolicy | None, SessionPolicy | None, Request, Runner | None]"
+"""The policies of a class, which keeps its id from being given again, and of ``configure``, and what follows from them."""
+
+_NOT_DECIDED: Final[_Decided] = (None, None, Request(JOIN, "", NO_POLICY, commits=False), None)
+_LIMIT: Final = 256  # policies of classes for which a method keeps its decision
 _OMITTED: Final = 0
 _GIVEN: Final = 1
 _NONE: Final = 2
@@ -106,9 +110,8 @@ class Dispatcher:
             _dispatchers.add(self)
         self._is_async = declaration.kind.is_async
         self._is_named = declaration.kind in {Kind.COROUTINE, Kind.GENERATOR, Kind.ASYNC_GENERATOR}
-        # For a call without a session, with one, and with None: the policies of the class and of ``configure``, and the
-        # request and the runner that follow from them.
-        self._decided: list[tuple[SessionPolicy | None, SessionPolicy | None, Request, Runner | None]] = [_NOT_DECIDED] * 3
+        # For a call without a session, with one, and with None; by the id of the class's policy.
+        self._decided: tuple[dict[int, _Decided], ...] = ({}, {}, {})
 
     def __reduce__(self) -> tuple[object, ...]:
         return Dispatcher, (self.declaration, self.settings, self.binding, self.asks_always)
@@ -126,10 +129,13 @@ class Dispatcher:
         settings = configuration.settings  # read once, so that policy and factories are from the same configure()
         configured = settings.policy
         # One read, one assignment: safe between threads without a lock.
-        known_class, known_configured, request, runner = self._decided[given]
+        decided = self._decided[given]
+        known_class, known_configured, request, runner = decided.get(id(of_class), _NOT_DECIDED)
         if known_class is not of_class or known_configured is not configured:
             request, runner = self._decide(of_class, configured, given), None
-            self._decided[given] = of_class, configured, request, runner
+            if len(decided) >= _LIMIT:
+                decided.clear()
+            decided[id(of_class)] = of_class, configured, request, runner
         if request.plan is JOIN:
             return wrapped(*args, **kwargs)
         if given is not _GIVEN:
@@ -139,7 +145,7 @@ class Dispatcher:
             )
         if runner is None:  # only now: a missing factory is reported before a missing greenlet
             runner = _runner(self.declaration.kind, request)
-            self._decided[given] = of_class, configured, request, runner
+            decided[id(of_class)] = of_class, configured, request, runner
         if self.declaration.is_commit is not None and "is_commit" in kwargs:
             commits = request.policy.read_only is not True and bool(kwargs["is_commit"])
             request = dataclasses.replace(request, commits=commits)

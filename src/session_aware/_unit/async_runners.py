@@ -31,11 +31,13 @@ async def again(unit: Owned, function: Callable[..., Any], args: tuple[object, .
     """Run a coroutine function in as many attempts as it needs, each of which is one unit."""
     from session_aware._unit.retry import Attempts  # noqa: PLC0415 - needs tenacity, which is an extra
 
-    async def attempt() -> object:
-        return await coroutine(attempts.begin(), function, args, kwargs)
-
+    failed: list[Exception] = []
     with Attempts(unit) as attempts:
-        return await attempts.asynchronous()(attempt)
+        try:
+            return await coroutine(attempts.begin(), function, args, kwargs)
+        except Exception as error:  # noqa: BLE001 - raised again, if there is no further attempt
+            failed.append(error)
+        return await attempts.asynchronous(failed, lambda unit: coroutine(unit, function, args, kwargs))
 
 
 async def stream(

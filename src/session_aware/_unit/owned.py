@@ -49,6 +49,7 @@ class Owned(Unit):
         session: The (synchronous) session, from ``begin`` on.
         is_ending: Whether the library itself is committing, or the unit is over.
         outcome: What is known of its outcome.
+        is_attempt: Whether ``Attempts`` reports it.
         is_autocommit: Whether it has no transaction, so that statements that write are refused.
         is_over: Whether nothing is left for ``abort`` to clean up.
         begun: The session's connections, each with its transaction and the unit that had it before.
@@ -62,7 +63,6 @@ class Owned(Unit):
         "_hand_out_by",
         "_handle",
         "_has_listeners",
-        "_is_attempt",
         "_is_checked",
         "_is_ended",
         "_is_handed_out",
@@ -76,6 +76,7 @@ class Owned(Unit):
         "attached",
         "begun",
         "failed",
+        "is_attempt",
         "is_autocommit",
         "is_ending",
         "is_over",
@@ -94,7 +95,7 @@ class Owned(Unit):
         self.outcome: Outcome = "rolled back"  # until COMMIT is sent
         self.begun: events.Begun = {}
         self._started: float | None = None
-        self._is_attempt = False
+        self.is_attempt = False
         self._outer: list[Outer] = []
         self._is_released = False
         self._is_handed_out = False
@@ -127,15 +128,9 @@ class Owned(Unit):
         """Say whether the unit is known to be committed."""
         return self.outcome == "committed"
 
-    def as_attempt(self) -> Owned:
-        """Return a fresh unit for the same call, of which ``Attempts`` tells."""
-        attempt = self.fresh()
-        attempt._is_attempt = True  # noqa: SLF001 - of the same class
-        return attempt
-
     def acquire(self, kind: type[Any], _registry: type[Any]) -> Any:  # noqa: ANN401 - of that kind
         """Return a new session from the factory."""
-        if not self._is_attempt:
+        if not self.is_attempt:
             self._started = observe.start()
         if self.request.policy.propagation is not _REQUIRES_NEW:
             self._outer = outer_sessions(self)

@@ -1,4 +1,8 @@
-"""The attempts of one owned call: tenacity waits, ``Retry`` says how often and how long."""
+"""The attempts of one owned call: tenacity waits, ``Retry`` says how often and how long.
+
+The first attempt is made without tenacity, whose objects would cost a call that succeeds two thirds of an empty unit. If it
+fails, tenacity starts with a call that raises its error once more, and so judges it like every other one.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ from session_aware._unit import observe
 from session_aware.exceptions import CommitOutcomeUnknown
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from session_aware._unit.owned import Owned
 
 __all__ = ["Attempts"]
@@ -32,10 +38,14 @@ class Attempts:
         self._began = time.monotonic()
         self._started = observe.start()
         self._attempt = first
+        first.is_attempt = True
 
     def begin(self) -> Owned:
         """Return the unit of the next attempt."""
-        self._attempt = self._attempt.as_attempt()
+        if self._number:
+            self._attempt = self._attempt.fresh()
+            self._attempt.is_attempt = True
+        self._number += 1
         return self._attempt
 
     def __enter__(self) -> Self:
@@ -49,26 +59,40 @@ class Attempts:
         if self._started is not None:
             observe.report(self._name, self._attempt.outcome, self._started, error, attempts=self._number)
 
-    def sync(self) -> tenacity.Retrying:
-        """Return an object that calls a function until an attempt succeeds or the last one has failed."""
-        return tenacity.Retrying(**self._options())
+    def sync(self, failed: list[Exception], attempt: Callable[[Owned], object]) -> object:
+        """Make further attempts until one succeeds or the last one has failed.
 
-    def asynchronous(self) -> tenacity.AsyncRetrying:
-        """Return the same for a coroutine function."""
-        return tenacity.AsyncRetrying(**self._options())
+        Args:
+            failed: The error of the first attempt, which is removed: a list in the caller's frame refers to no traceback.
+            attempt: Runs the body in a unit.
+        """
+
+        def call() -> object:
+            if failed:
+                raise failed.pop()
+            return attempt(self.begin())
+
+        return tenacity.Retrying(**self._options())(call)
+
+    async def asynchronous(self, failed: list[Exception], attempt: Callable[[Owned], Awaitable[object]]) -> object:
+        """Do the same for a coroutine function."""
+
+        async def call() -> object:
+            if failed:
+                raise failed.pop()
+            return await attempt(self.begin())
+
+        return await tenacity.AsyncRetrying(**self._options())(call)
 
     def _options(self) -> dict[str, Any]:
         retry = self._retry
+        left = retry.timeout - (time.monotonic() - self._began)
         return {
-            "before": self._count,
             "retry": tenacity.retry_if_exception(self._is_worth_another),
             "reraise": True,
-            "stop": tenacity.stop_after_attempt(retry.attempts) | tenacity.stop_before_delay(retry.timeout),
+            "stop": tenacity.stop_after_attempt(retry.attempts) | tenacity.stop_before_delay(left),
             "wait": tenacity.wait_random_exponential(multiplier=retry.wait_initial, max=retry.wait_max),
         }
-
-    def _count(self, state: tenacity.RetryCallState) -> None:
-        self._number = state.attempt_number
 
     def _is_worth_another(self, error: BaseException) -> bool:
         # Whatever Retry.on says, there is no retry of a unit that may be committed, nor after a request to stop.

@@ -55,8 +55,13 @@ def again(unit: Owned, function: Callable[..., Any], args: tuple[object, ...], k
     """Run a plain function in as many attempts as it needs, each of which is one unit."""
     from session_aware._unit.retry import Attempts  # noqa: PLC0415 - needs tenacity, which is an extra
 
+    failed: list[Exception] = []
     with Attempts(unit) as attempts:
-        return attempts.sync()(lambda: plain(attempts.begin(), function, args, kwargs))
+        try:
+            return plain(attempts.begin(), function, args, kwargs)
+        except Exception as error:  # noqa: BLE001 - raised again, if there is no further attempt
+            failed.append(error)
+        return attempts.sync(failed, lambda unit: plain(unit, function, args, kwargs))
 
 
 def stream(
