@@ -276,6 +276,37 @@ def test_a_proxy_cuts_refuses_accepts_and_leaves_no_thread() -> None:
     assert set(threading.enumerate()) == before
 
 
+def test_a_proxy_counts_round_trips_and_not_the_pieces_of_their_messages() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as target, TcpProxy(target.getsockname()[1]) as proxy:
+
+        def say(speaker: socket.socket, listener: socket.socket, *pieces: bytes) -> int:
+            for piece in pieces:  # each of which has arrived before the next one is sent
+                speaker.sendall(piece)
+                assert listener.recv(99) == piece
+            return proxy.round_trips
+
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as client, target.accept()[0] as served:
+            assert say(served, client, b"greeting") == 0  # as MySQL's
+            assert say(client, served, b"que", b"sti", b"on") == 1
+            assert say(served, client, b"ans", b"wer") == 1
+            with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as other, target.accept()[0] as served_too:
+                assert say(other, served_too, b"a connection of its own") == 2
+            assert say(client, served, b"another", b"question") == 3
+
+
+def test_a_proxy_delays_each_round_trip_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as target, TcpProxy(target.getsockname()[1], delay=0.05) as proxy:
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as client, target.accept()[0] as served:
+            for _ in range(3):
+                began = time.monotonic()
+                client.sendall(b"question")
+                assert served.recv(99) == b"question"
+                assert time.monotonic() - began >= 0.05
+                served.sendall(b"answer")
+                assert client.recv(99) == b"answer"
+            assert proxy.round_trips == 3
+
+
 @pytest.mark.parametrize("verdict", [Verdict.HANG, Verdict.HANG_ON_ANSWER])
 def test_a_proxy_that_resumes_while_it_judges_does_not_hang_afterwards(verdict: Verdict) -> None:
     with socket.create_server(("127.0.0.1", 0)) as target, TcpProxy(target.getsockname()[1]) as proxy:

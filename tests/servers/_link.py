@@ -3,6 +3,7 @@
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
@@ -41,15 +42,19 @@ class Link:
         client: The accepted connection.
         server: The connection to the server.
         reset: Whether `cut` sends RST instead of FIN.
+        on_turn: Called when the client sends something for the first time since the server's last answer; gives the
+            seconds to hold it.
     """
 
-    def __init__(self, client: socket.socket, server: socket.socket, *, reset: bool) -> None:
+    def __init__(self, client: socket.socket, server: socket.socket, *, reset: bool, on_turn: Callable[[], float]) -> None:
         """Take over both sockets."""
         self.closed = threading.Event()
         self._flowing = threading.Event()
         self._flowing.set()
         self._sockets = (client, server)
         self._reset = reset
+        self._on_turn = on_turn
+        self._is_clients_turn = False
         self._is_cut = False
         self._due: dict[socket.socket, Verdict] = {}  # On the next piece from a socket, before any hook is asked.
         self._resumed = 0  # How often; a verdict of before says nothing of what came after it.
@@ -77,6 +82,7 @@ class Link:
                 if not self._flows():
                     return
                 if verdict is not Verdict.DROP:
+                    self._take_turn(from_client=from_client)
                     sink.sendall(data)
             if self._flows():
                 # The other direction may have more to say, as a server that reports why it ends the connection.
@@ -108,6 +114,17 @@ class Link:
         for end in self._sockets:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RD if self._reset and gently else socket.SHUT_RDWR)
+
+    def _take_turn(self, *, from_client: bool) -> None:
+        """Note who speaks. The first piece of a client's turn is held for as long as `on_turn` says.
+
+        Only the first: what follows it is on its way at the same time.
+        """
+        with self._lock:
+            is_first = from_client and not self._is_clients_turn
+            self._is_clients_turn = from_client
+        if is_first and (seconds := self._on_turn()):
+            time.sleep(seconds)
 
     def _flows(self) -> bool:
         """Wait while the connection hangs; False if it was cut."""

@@ -1,4 +1,4 @@
-"""A TCP proxy on 127.0.0.1 that loses bytes and connections on demand."""
+"""A TCP proxy on 127.0.0.1 that loses bytes and connections on demand, counts round trips, and delays them."""
 
 import re
 import socket
@@ -44,6 +44,7 @@ class TcpProxy:
     Args:
         target_port: Where to forward to.
         reset: Cut with RST, as a crashed machine does once it is back, instead of FIN, as a stopped process does.
+        delay: How many seconds each round trip takes longer. It may be set at any time.
 
     Example:
         with TcpProxy(server.port) as proxy:
@@ -51,13 +52,20 @@ class TcpProxy:
             proxy.on_client = on_commit(Verdict.CUT_ON_ANSWER)
     """
 
-    def __init__(self, target_port: int, *, reset: bool = False) -> None:
+    def __init__(self, target_port: int, *, reset: bool = False, delay: float = 0.0) -> None:
         """Remember the target; the ``with`` statement starts to listen."""
+        self.delay = delay
         self.on_client: Hook = pass_all
         self.on_server: Hook = pass_all
         self.port = 0
         self.connections = 0
         """How many connections were accepted so far."""
+        self.round_trips = 0
+        """How often a client sent something for the first time since the server's last answer on its connection.
+
+        Several pieces before an answer are one round trip, and so is an answer in several pieces. A driver that sends its
+        next message without waiting may be counted for that, if the answer to the one before it comes first.
+        """
         self._target_port = target_port
         self._reset = reset
         self._lock = threading.Lock()
@@ -154,11 +162,16 @@ class TcpProxy:
             server.settimeout(None)
             for end in (client, server):
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            link = Link(client, server, reset=self._reset)
+            link = Link(client, server, reset=self._reset, on_turn=self._count_round_trip)
             with self._lock:
                 self._links.add(link)
             self._run("to server", partial(link.carry, self._judge_client, from_client=True))
             self._run("to client", partial(link.carry, self._judge_server, from_client=False))
+
+    def _count_round_trip(self) -> float:
+        with self._lock:
+            self.round_trips += 1
+        return self.delay
 
     def _judge_client(self, data: bytes) -> Verdict:
         with self._hook_lock:
