@@ -44,12 +44,12 @@ def requests(kind: str, count: int, *, seed: int) -> Iterator[str]:
             yield f"/{kind}/guest{seed}-{number}?gift=1&source={source}"
 
 
-async def _client(port: int, paths: Iterator[str], statuses: Counter[int]) -> None:
+async def _client(port: int, paths: Iterator[str], statuses: Counter[int], method: str) -> None:
     """Send one request after the other on one connection, as long as there are any."""
     reader, writer = await asyncio.open_connection(HOST, port)
     try:
         for path in paths:
-            writer.write(f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 0\r\n\r\n".encode())
+            writer.write(f"{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 0\r\n\r\n".encode())
             head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
             await reader.readexactly(int(head.partition("content-length:")[2].split()[0]))
             statuses[int(head.split()[1])] += 1
@@ -59,10 +59,10 @@ async def _client(port: int, paths: Iterator[str], statuses: Counter[int]) -> No
         writer.close()
 
 
-async def run(port: int, paths: Iterator[str], *, clients: int) -> Counter[int]:
+async def run(port: int, paths: Iterator[str], *, clients: int, method: str = "POST") -> Counter[int]:
     """Let that many clients share the requests; return how often each status was answered, 0 for none."""
     statuses: Counter[int] = Counter()
-    await asyncio.gather(*(_client(port, paths, statuses) for _ in range(clients)))
+    await asyncio.gather(*(_client(port, paths, statuses, method) for _ in range(clients)))
     return statuses
 
 
