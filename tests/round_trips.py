@@ -17,12 +17,23 @@ from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
-from session_aware import NEW_SESSION, SessionAwareService
+from session_aware import NEW_SESSION, SessionAwareService, SessionPolicy
 from tests.servers.mariadb import MariaDB
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.proxy import TcpProxy
 
-__all__ = ["HAS_SKIP", "SERVERS", "WAYS", "Way", "counts", "one_row"]
+__all__ = [
+    "ENGINES",
+    "HAS_SKIP",
+    "SERVERS",
+    "WAYS",
+    "Way",
+    "async_unit",
+    "counts",
+    "is_refused",
+    "one_row",
+    "sync_unit",
+]
 
 SERVERS: Final = {"postgresql": ("psycopg", "psycopg2", "asyncpg"), "mariadb": ("pymysql", "asyncmy")}
 """The drivers of each server."""
@@ -33,6 +44,12 @@ HAS_SKIP: Final = "skip_autocommit_rollback" in inspect.signature(DefaultDialect
 MySQL's drivers send every ROLLBACK; PostgreSQL's know that there is nothing to roll back. ``pool_reset_on_return=None``
 does not replace it: that omits the second ROLLBACK, which the pool sends, and the first one is the session's.
 """
+
+ENGINES: Final[tuple[dict[str, Any], ...]] = (
+    {},
+    {"isolation_level": "AUTOCOMMIT", **({"skip_autocommit_rollback": True} if HAS_SKIP else {})},
+)
+"""The options of the two engines that the ways choose from: an ordinary one, and one created in AUTOCOMMIT."""
 
 _WARM: Final = 10
 """Units before the ones that count: psycopg prepares a statement at its sixth execution, asyncpg at its first."""
@@ -95,6 +112,15 @@ WAYS: Final = {
 }
 
 
+def is_refused(way: Way) -> bool:
+    """Say whether the library refuses the policy, as it does today with AUTOCOMMIT."""
+    try:
+        SessionPolicy(**way.policy or {})
+    except ValueError:
+        return True
+    return False
+
+
 def counts(url: str, proxy: TcpProxy, way: Way) -> list[int]:
     """Return how many round trips each of some units takes, after as many as the driver needs for its caches.
 
@@ -120,19 +146,17 @@ _Unit: TypeAlias = Callable[[], int]
 @contextmanager
 def _unit(url: str, way: Way) -> Iterator[_Unit]:
     """Make the unit, and dispose of its engines at the end."""
-    reading = {"isolation_level": "AUTOCOMMIT", **({"skip_autocommit_rollback": True} if HAS_SKIP else {})}
-    options: list[dict[str, Any]] = [{}, reading]
     if not make_url(url).get_dialect().is_async:
-        own, autocommit = engines = [create_engine(url, **each) for each in options]
+        own, autocommit = engines = [create_engine(url, **each) for each in ENGINES]
         try:
-            yield _sync_unit(way, own, autocommit)
+            yield sync_unit(way, own, autocommit)
         finally:
             for engine in engines:
                 engine.dispose()
         return
     with asyncio.Runner() as runner:
-        aown, aautocommit = aengines = [create_async_engine(url, **each) for each in options]
-        aunit = _async_unit(way, aown, aautocommit)
+        aown, aautocommit = aengines = [create_async_engine(url, **each) for each in ENGINES]
+        aunit = async_unit(way, aown, aautocommit)
         try:
             yield lambda: runner.run(aunit())
         finally:
@@ -140,7 +164,8 @@ def _unit(url: str, way: Way) -> Iterator[_Unit]:
                 runner.run(aengine.dispose())
 
 
-def _sync_unit(way: Way, engine: Engine, autocommit: Engine) -> _Unit:
+def sync_unit(way: Way, engine: Engine, autocommit: Engine) -> _Unit:
+    """Return a function that reads the row as one unit."""
     maker, reading = sessionmaker(engine), sessionmaker(autocommit)
     if way.policy is not None:
         keywords = {"read_session_factory": reading} if way.engine == "reading" else {}
@@ -166,7 +191,8 @@ def _sync_unit(way: Way, engine: Engine, autocommit: Engine) -> _Unit:
     return read_at_once
 
 
-def _async_unit(way: Way, engine: AsyncEngine, autocommit: AsyncEngine) -> Callable[[], Any]:
+def async_unit(way: Way, engine: AsyncEngine, autocommit: AsyncEngine) -> Callable[[], Any]:
+    """Return the same as a coroutine function."""
     maker, reading = async_sessionmaker(engine), async_sessionmaker(autocommit)
     if way.policy is not None:
         keywords = {"async_read_session_factory": reading} if way.engine == "reading" else {}

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.round_trips import HAS_SKIP, SERVERS, WAYS, counts, one_row
+from tests.round_trips import HAS_SKIP, SERVERS, WAYS, counts, is_refused, one_row
 from tests.servers.mariadb import MariaDB
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.proxy import TcpProxy
@@ -42,8 +42,7 @@ EXPECTED: Final = {
 def cases(server: str) -> Iterator[Any]:
     for driver in SERVERS[server]:
         for name, way in WAYS.items():
-            is_missing = way.policy is not None and "isolation_level" in way.policy
-            marks = [pytest.mark.xfail(raises=ValueError, reason="the policy refuses AUTOCOMMIT")] if is_missing else []
+            marks = [pytest.mark.xfail(raises=ValueError, reason="the policy is refused")] if is_refused(way) else []
             yield pytest.param(driver, name, marks=marks, id=f"{driver}: {name}")
 
 
