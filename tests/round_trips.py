@@ -17,7 +17,7 @@ from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
-from session_aware import NEW_SESSION, SessionAwareService, SessionPolicy
+from session_aware import NEW_SESSION, SessionAwareService
 from tests.servers.mariadb import MariaDB
 from tests.servers.postgresql import PostgreSQL
 from tests.servers.proxy import TcpProxy
@@ -30,7 +30,6 @@ __all__ = [
     "Way",
     "async_unit",
     "counts",
-    "is_refused",
     "one_row",
     "sync_unit",
 ]
@@ -110,15 +109,6 @@ WAYS: Final = {
     '`read_only=True, isolation_level="AUTOCOMMIT"`': Way(_AUTOCOMMIT),
     "the same with a `read_session_factory` in AUTOCOMMIT": Way(_AUTOCOMMIT, "reading"),
 }
-
-
-def is_refused(way: Way) -> bool:
-    """Say whether the library refuses the policy, as it does today with AUTOCOMMIT."""
-    try:
-        SessionPolicy(**way.policy or {})
-    except ValueError:
-        return True
-    return False
 
 
 def counts(url: str, proxy: TcpProxy, way: Way) -> list[int]:

@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from tests.round_trips import ENGINES, WAYS, async_unit, is_refused, sync_unit
+from tests.round_trips import ENGINES, WAYS, async_unit, sync_unit
 
 __all__ = ["app"]
 
@@ -21,9 +21,8 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Make a unit for each way, and dispose of their engines at the end."""
     engine, autocommit = engines = [create_engine(os.environ["DATABASE_URL"], **each) for each in ENGINES]
     aengine, aautocommit = aengines = [create_async_engine(os.environ["ASYNC_DATABASE_URL"], **each) for each in ENGINES]
-    ways = {number: way for number, way in enumerate(WAYS.values()) if not is_refused(way)}
-    app.state.units = {number: sync_unit(way, engine, autocommit) for number, way in ways.items()}
-    app.state.aunits = {number: async_unit(way, aengine, aautocommit) for number, way in ways.items()}
+    app.state.units = [sync_unit(way, engine, autocommit) for way in WAYS.values()]
+    app.state.aunits = [async_unit(way, aengine, aautocommit) for way in WAYS.values()]
     yield
     for each in engines:
         each.dispose()

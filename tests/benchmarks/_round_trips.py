@@ -19,7 +19,7 @@ from tests.benchmarks._meter import version
 from tests.benchmarks._table import markdown
 from tests.integrations.load import run
 from tests.integrations.serving import Served, served
-from tests.round_trips import SERVERS, WAYS, counts, is_refused, one_row
+from tests.round_trips import SERVERS, WAYS, counts, one_row
 from tests.servers import mariadb, postgresql
 from tests.servers.mariadb import MariaDB
 from tests.servers.postgresql import PostgreSQL
@@ -54,17 +54,14 @@ def round_trips() -> Counts:
             print(maker.name, *server.execute(ask)[0], flush=True)
             for driver in SERVERS[name]:
                 url = server.url(driver, port=proxy.port)
-                found[driver] = {way: counts(url, proxy, how) for way, how in WAYS.items() if not is_refused(how)}
+                found[driver] = {way: counts(url, proxy, how) for way, how in WAYS.items()}
     return found
 
 
 def table(found: Counts) -> str:
     """Return the round trips as Markdown, a range where not all units took the same number."""
-    lines = [["", *found]]
-    for way in WAYS:
-        cells = (found[driver].get(way) for driver in found)
-        lines.append([way, *("refused" if cell is None else _range(cell) for cell in cells)])
-    return markdown(lines)
+    lines = ([way, *(_range(of_driver[way]) for of_driver in found.values())] for way in WAYS)
+    return markdown([["", *found], *lines])
 
 
 def _range(numbers: list[int]) -> str:
@@ -110,11 +107,10 @@ def _application() -> Iterator[Served]:
 
 def requests() -> str:
     """Return the requests a second as Markdown."""
-    ways = {number: name for number, (name, way) in enumerate(WAYS.items()) if not is_refused(way)}
-    lines = [[""], *([name] for name in ways.values())]
+    lines = [[""], *([name] for name in WAYS)]
     with _application() as web:
         for route, clients in product(_ROUTES, _CLIENTS):
-            found = _best(web, [f"/{_ROUTES[route]}/{number}" for number in ways], clients)
+            found = _best(web, [f"/{_ROUTES[route]}/{number}" for number in range(len(WAYS))], clients)
             cells = [f"`{route}`, {clients} client{'s' if clients > 1 else ''}", *(f"{each:.0f}" for each in found)]
             lines = [[*line, cell] for line, cell in zip(lines, cells, strict=True)]
     return markdown(lines)
