@@ -286,9 +286,9 @@ class Preparation:
         if driver.is_autocommit(connection) is False and not is_pretended:
             check_isolation_level(_AUTOCOMMIT, connection.get_isolation_level(), name=self._name)
         if _OPTIONS_KEY not in vars(connection.engine):  # it is not of a twin, where the listener is already
-            listen(connection, "before_execute", events.refuse_write)
+            events.refuse_writes(connection)
             if not is_pretended:
-                self._undo.append(partial(unlisten, connection, "before_execute", events.refuse_write))
+                self._undo.append(partial(events.allow_writes, connection))
 
     def _is_borrowed(self, connection: Connection) -> bool:
         transaction = self._session.get_transaction()
@@ -329,7 +329,7 @@ def _new_twin(engine: Engine, options: dict[str, Any]) -> Engine:
         connect = twin.connect
         vars(twin)["connect"] = lambda: connect().execution_options(isolation_level=level)
     if level == _AUTOCOMMIT:
-        listen(twin, "before_execute", events.refuse_write)
+        events.refuse_writes(twin)
     vars(twin)[_OPTIONS_KEY] = options
     return twin
 

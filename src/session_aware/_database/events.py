@@ -12,17 +12,15 @@ success.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeAlias
 
 from sqlalchemy import Connection, Engine, NestedTransaction, RootTransaction, event, inspect
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, SessionTransaction, SessionTransactionOrigin
 from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql import visitors
-from sqlalchemy.sql.compiler import Compiled
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import ReleaseSavepointClause
-from sqlalchemy.sql.visitors import ExternallyTraversible
 
 from session_aware._database import faults
 from session_aware._database.listeners import heard, listen, savepoint_around, unlisten
@@ -30,10 +28,8 @@ from session_aware._database.stack import warn
 from session_aware.exceptions import EndedSessionWarning, PolicyConflictError, SessionOwnershipError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from sqlalchemy import PoolProxiedConnection
-    from sqlalchemy.engine.interfaces import ExceptionContext
+    from sqlalchemy.engine.interfaces import ExceptionContext, ExecutionContext
     from sqlalchemy.orm import UOWTransaction
 
     from session_aware._database.outcome import Outcome
@@ -44,10 +40,11 @@ __all__ = [
     "Begun",
     "FailedStatement",
     "Owner",
+    "allow_writes",
     "hear_failures",
     "leave_alone",
     "refuse_statements",
-    "refuse_write",
+    "refuse_writes",
     "unwatch",
     "warn_of_use_after_commit",
     "watch",
@@ -60,6 +57,7 @@ ENDED_KEY: Final = "session_aware.ended"
 """Where ``session.info`` holds the name of the last unit that owned the session, once that unit is over."""
 
 
+_PART_KEY: Final = "_session_aware_part"
 _BY_ITSELF: Final = SessionTransactionOrigin.AUTOBEGIN
 
 Begun: TypeAlias = "dict[Connection, tuple[RootTransaction | None, Owner | None]]"
@@ -178,31 +176,61 @@ def _refuse_statement(connection: Connection, *_: object) -> None:
         raise error
 
 
-def refuse_write(connection: Connection, statement: object, *_: object) -> None:
-    """Refuse a construct that writes or locks in a unit without a transaction; a listener for ``before_execute``."""
+def refuse_writes(target: Connection | Engine) -> None:
+    """Refuse constructs that write or lock, in units without a transaction."""
+    listen(target, "before_execute", _refuse_write)
+    listen(target, "before_cursor_execute", _refuse_inner_write)
+
+
+def allow_writes(connection: Connection) -> None:
+    """Undo ``refuse_writes`` for a connection that outlives the unit."""
+    unlisten(connection, "before_execute", _refuse_write)
+    unlisten(connection, "before_cursor_execute", _refuse_inner_write)
+
+
+def _refuse_write(connection: Connection, statement: Any, *_: object) -> None:  # noqa: ANN401 - whatever SQLAlchemy executes
+    # As early as that, because the defaults of an INSERT may be asked of the server before it is sent.
     owner = _watcher(connection)
-    if owner is None or not owner.is_autocommit:
+    if owner is not None and owner.is_autocommit and _writes(statement):
+        _refuse_part(owner, statement)
+
+
+def _refuse_inner_write(
+    connection: Connection, _cursor: object, _text: object, _parameters: object, context: ExecutionContext, *_: object
+) -> None:
+    owner = _watcher(connection)
+    compiled: Any = context.compiled  # None if the driver gets the text as it is
+    if owner is None or not owner.is_autocommit or compiled is None:
         return
-    for part in _parts(statement):
-        if isinstance(part, UpdateBase | ExecutableDDLElement):
-            msg = (
-                f"{owner.name}: it is read_only, in AUTOCOMMIT, where nothing could be rolled back, and this statement "
-                f"writes ({part.__visit_name__.replace('_', ' ').upper()}). It was not sent. Remove both, or write in a "
-                "method without them."
-            )
-            raise PolicyConflictError(msg)
-        if getattr(part, "_for_update_arg", None) is not None:  # SQLAlchemy has no public name for it
-            msg = (
-                f"{owner.name}: it is in AUTOCOMMIT, without a transaction, so the lock of with_for_update() would be "
-                "released at once. The statement was not sent. Lock rows in the method that writes them."
-            )
-            raise PolicyConflictError(msg)
+    own = vars(compiled)  # SQLAlchemy keeps it for the next statement of this form
+    if _PART_KEY not in own:
+        parts = visitors.iterate(compiled.statement)
+        own[_PART_KEY] = next((part for part in parts if _writes(part) or _locks(part)), None)
+    if own[_PART_KEY] is not None:
+        _refuse_part(owner, own[_PART_KEY])
 
 
-def _parts(statement: Any) -> Iterable[object]:  # noqa: ANN401 - whatever SQLAlchemy executes
-    """Return a construct and all that is in it, such as the common table expressions of a SELECT."""
-    construct = statement.statement if isinstance(statement, Compiled) else statement
-    return visitors.iterate(construct) if isinstance(construct, ExternallyTraversible) else (construct,)
+def _writes(construct: object) -> bool:
+    return isinstance(construct, UpdateBase | ExecutableDDLElement)
+
+
+def _locks(construct: object) -> bool:
+    return getattr(construct, "_for_update_arg", None) is not None  # SQLAlchemy has no public name for it
+
+
+def _refuse_part(owner: Owner, part: Any) -> NoReturn:  # noqa: ANN401 - see above
+    if _writes(part):
+        msg = (
+            f"{owner.name}: it is read_only, in AUTOCOMMIT, where nothing could be rolled back, and this statement "
+            f"writes ({part.__visit_name__.replace('_', ' ').upper()}). It was not sent. Remove both, or write in a "
+            "method without them."
+        )
+    else:
+        msg = (
+            f"{owner.name}: it is in AUTOCOMMIT, without a transaction, so the lock of with_for_update() would be "
+            "released at once. The statement was not sent. Lock rows in the method that writes them."
+        )
+    raise PolicyConflictError(msg)
 
 
 def leave_alone(connection: Connection) -> None:
