@@ -62,7 +62,7 @@ class PropagationError(SessionAwareError):
 
 
 class PolicyConflictError(SessionAwareError):
-    """A policy cannot be kept: another isolation level, a change in a read-only unit, ``retry`` on a generator.
+    """A policy cannot be kept: another isolation level, a change in a read-only unit, ``retry`` on a generator, AUTOCOMMIT.
 
     Begin the caller's transaction at the isolation level of the policy, or remove the policy.
     """
