@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any, TypeAlias
 
-__all__ = ["NOTHING", "Case", "Mark"]
+__all__ = ["CALLS", "NOTHING", "Case", "Mark"]
 
 Mark: TypeAlias = Callable[[], object]
+
+CALLS = 8
+"""How often a call in auto mode is repeated: enough, since each takes some 300,000 instructions."""
 
 WARM_UP = 64  # at most: more than the interpreter of 3.11 and later needs to specialise the code
 

@@ -27,4 +27,4 @@ def definer(
 def creation_case(decorate: Callable[..., Any] | None = None, base: type = object, **keywords: object) -> dict[str, Case]:
     """Return the creation of a class, for each of its methods."""
     define = definer(METHODS, decorate, base, **keywords)
-    return {"creation: a method": Case("define()", {"define": define}, times=8, items=METHODS)}
+    return {"creation: a method": Case("define()", {"define": define}, times=3, items=METHODS)}

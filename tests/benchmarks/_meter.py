@@ -1,4 +1,4 @@
-"""Start the children and read what they measured: by callgrind's counts, or by the least CPU time of several rounds."""
+"""Have the runs carried out and read what they measured: callgrind's counts, or the least CPU time of several rounds."""
 
 import importlib.metadata
 import json
@@ -8,21 +8,20 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from tests.benchmarks._child import NOTHING, Result
+from tests.benchmarks._child import IMPORT, NOTHING, Result, Run
 
-__all__ = ["CHILDREN", "Child", "Costs", "can_count", "measure", "version"]
+__all__ = ["CHILDREN", "PLACES", "Child", "Costs", "can_count", "measure", "version"]
 
 Costs: TypeAlias = dict[tuple[str, str], float]
 """(case, subject) -> instructions, or seconds, of one call; of a memory case bytes."""
 
-_ROUNDS = 3
-_LAYOUTS = 8
+PLACES = 3
+"""At how many places in memory every case is counted, and how many rounds are timed; the least counts."""
+
 _ROOT = Path(__file__).parents[2]
-_NO_LIBRARY = "os"
 
 
 class Child(NamedTuple):
@@ -31,16 +30,18 @@ class Child(NamedTuple):
     Attributes:
         module: The module.
         subjects: Who is measured in it; the library is the first of them.
-        library: The module whose import it measures; one that is always there for code without a library.
+        library: The module whose import it measures; empty for code without a library.
         distribution: What has to be installed for it, if anything.
-        is_close: Whether gates compare it so closely that it is measured several times.
+        environment: Names and values of variables that tell the module what to prepare.
+        places: At how many places in memory its cases are counted at most.
     """
 
     module: str
     subjects: tuple[str, ...]
-    library: str = _NO_LIBRARY
+    library: str = ""
     distribution: str = ""
-    is_close: bool = False
+    environment: tuple[tuple[str, str], ...] = ()
+    places: int = PLACES
 
     @property
     def is_installed(self) -> bool:
@@ -49,14 +50,19 @@ class Child(NamedTuple):
 
 
 CHILDREN = (
-    Child("plain", ("raw call", "by hand", "airflow's way"), is_close=True),
-    Child("session_aware", ("session-aware",), "session_aware._declare.service", is_close=True),
+    Child("plain", ("raw call", "by hand", "as most write it", "Airflow's way")),
+    Child("session_aware", ("session-aware",), "session_aware._declare.service"),
     Child("closures", ("functools.wraps closure", "wrapt.decorator")),
     Child("sa_decor", ("sa-decor",), "sa_decor", "sa-decor"),
-    Child("oslo", ("oslo.db",), "oslo_db.sqlalchemy.enginefacade", "oslo.db", is_close=True),
+    Child("oslo", ("oslo.db",), "oslo_db.sqlalchemy.enginefacade", "oslo.db"),
+    Child("oslo", ("oslo.db, its own engine",), "", "oslo.db", (("OSLO_ENGINE", "own"),)),
     Child("fastapi", ("fastapi-transactional",), "fastapi_transactional", "fastapi-transactional"),
     Child("txbound", ("transactional-boundary",), "txbound", "transactional-boundary"),
     Child("spring", ("sqlalchemy-transactional",), "sqlalchemy_transactional.asyncio", "sqlalchemy-transactional"),
+    Child("growth", ("10 methods", "100 methods", "1,000 methods"), places=1),
+    Child("others", ("never imported",), environment=(("OTHERS", "never imported"),)),
+    Child("others", ("used on another engine",), environment=(("OTHERS", "used on another engine"),)),
+    Child("others", ("used on the same engine",), environment=(("OTHERS", "used on the same engine"),)),
 )
 
 
@@ -73,109 +79,99 @@ def can_count() -> bool:
     return shutil.which("valgrind") is not None
 
 
-def measure(
-    wanted: Mapping[Child, Sequence[str]], *, is_counted: bool, is_slow: bool = False, is_exact: bool = False
-) -> Costs:
+def measure(wanted: Mapping[Child, Sequence[str]], *, is_counted: bool, slow: str = "", places: int = PLACES) -> Costs:
     """Run the children that can be run and return what each case cost.
 
-    Counts do not depend on what else the machine does, so as many children as there are processors run at once. Times do:
-    the children take turns, and of the rounds the least counts.
+    Counts do not depend on what else the machine does, so as many runs as there are processors take place at once. The
+    interpreter's caches go by address, which is worth 2 % of a SELECT, so every case is counted at several places in memory.
+    Times do depend on it: the children take turns, and of the rounds the least counts.
 
     Args:
         wanted: The processes, each with the cases that it measures, or their sections (``auto:``).
         is_counted: Count instructions; else take times.
-        is_slow: Seed a slow-down into this library, see ``subjects.session_aware``.
-        is_exact: Count the auto mode of the closest with its objects at several places in memory, and take the least: the
-            interpreter's caches go by address, which is worth 2 % of a SELECT.
+        slow: The path into which a slow-down is seeded, see ``subjects.session_aware``; empty for none.
+        places: How many places, or rounds.
     """
-    environment = {"SEED_SLOW_DOWN": "1"} if is_slow else {}
-    once = [_Run(child, tuple(names), environment) for child, names in wanted.items() if child.is_installed]
-    costs: Costs = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(_compile, [run.child for run in once]))
-        if is_counted:
-            again = [run for one in once if is_exact and one.child.is_close for run in _elsewhere(one)]
-            runs: Iterable[Costs] = list(pool.map(_counted, [*once, *again]))
-        else:
-            runs = (_timed(run) for _ in range(_ROUNDS) for run in once)
-    for run in runs:
-        for key, cost in run.items():
-            costs[key] = min(cost, costs.get(key, cost))
-    for child in wanted:
-        if child.library == _NO_LIBRARY:
-            costs.pop(("import", child.subjects[0]), None)
-    return costs
-
-
-class _Run(NamedTuple):
-    child: Child
-    names: tuple[str, ...]
-    environment: dict[str, str]
-
-
-def _elsewhere(run: _Run) -> Iterator[_Run]:
-    if of_auto := tuple(name for name in run.names if name.startswith("auto:")):
-        for layout in range(1, _LAYOUTS):
-            yield _Run(run.child, of_auto, {**run.environment, "LAYOUT": str(layout)})
-
-
-def _counted(run: _Run) -> Costs:
+    installed = {child: names for child, names in wanted.items() if child.is_installed}
+    plan = [
+        one
+        for place in range(places)
+        for child, names in installed.items()
+        if place < child.places
+        for one in _runs(child, names, slow, place)
+    ]
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "out"
-        valgrind = [
-            "valgrind",
-            "-q",
-            "--tool=callgrind",
-            "--dump-line=no",
-            "--dump-before=ctermid",
-            f"--callgrind-out-file={out}",
-        ]
-        results = _results(valgrind, run, "instructions")
-        files = iter(sorted(out.parent.glob("out.*"), key=lambda file: int(file.suffix[1:])))
-        counts = _between_marks(files)
         costs: Costs = {}
-        nothing = 0  # what the loop alone counts, which comes before the cases that are repeated as often
-        for result in results:
-            if not result.calls:
-                costs[result.name, result.subject] = result.cost
-            elif result.name == NOTHING:
-                nothing = next(counts)
-            elif result.name == "import":
-                costs[result.name, run.child.subjects[0]] = next(counts)
-            else:
-                costs[result.name, result.subject] = (next(counts) - nothing) / result.calls
+        for child, found in _carried_out(plan, Path(folder), is_counted=is_counted):
+            for (name, subject), cost in found:
+                key = (name, subject or child.subjects[0])
+                costs[key] = min(cost, costs.get(key, cost))
     return costs
 
 
-def _between_marks(files: Iterator[Path]) -> Iterator[int]:
+_Cost: TypeAlias = tuple[tuple[str, str], float]
+
+
+def _runs(child: Child, names: Sequence[str], slow: str, place: int) -> Iterator[tuple[Child, Run]]:
+    environment = {**dict(child.environment), "SEED_SLOW_DOWN": slow}
+    if child.library and {IMPORT, "creation:"} & set(names):
+        yield child, Run("", child.library, (), environment, place)
+    if cases := [name for name in names if name != IMPORT]:
+        yield child, Run(child.module, child.library, cases, environment, place)
+
+
+def _carried_out(
+    plan: Sequence[tuple[Child, Run]], folder: Path, *, is_counted: bool
+) -> Iterator[tuple[Child, Iterable[_Cost]]]:
+    file = folder / "plan.json"
+    file.write_text(json.dumps([run for _, run in plan]))
+    out = f"--callgrind-out-file={folder}/out.%p"
+    valgrind = ["valgrind", "-q", "--tool=callgrind", "--dump-line=no", "--dump-before=ctermid", out] if is_counted else []
+    meter, at_once = ("instructions", os.cpu_count() or 1) if is_counted else ("seconds", 1)
+    _python([], "-c", _COMPILE, *sorted({run.of for _, run in plan}))
+    _python(valgrind, "-m", "tests.benchmarks._child", meter, str(at_once), str(file))
+    ended = json.loads((folder / "ended.json").read_text())
+    for number, (child, _) in enumerate(plan):
+        process = ended[str(number)]
+        results = [Result(*one) for one in json.loads((folder / f"{process}.json").read_text())]
+        yield child, _costs(results, _between_marks(folder, process))
+
+
+# What is imported under valgrind was compiled before.
+_COMPILE = """\
+import os, sys, importlib
+for module in sys.argv[1:]:
+    if not os.fork():
+        importlib.import_module(module)
+        os._exit(0)
+    os.wait()
+"""
+
+
+def _costs(results: Iterable[Result], counts: Iterator[int]) -> Iterator[_Cost]:
+    nothing = 0  # what the loop alone counts, which comes before the cases that are repeated as often
+    for result in results:
+        if not result.calls:
+            yield (result.name, result.subject), result.cost
+        elif result.name == NOTHING:
+            nothing = next(counts)
+        else:
+            loop = 0 if result.name == IMPORT else nothing
+            yield (result.name, result.subject), (next(counts) - loop) / result.calls
+
+
+def _between_marks(folder: Path, process: int) -> Iterator[int]:
     """Yield the counts of what stood between two marks: every other file, since the first holds the start."""
+    files = iter(sorted(folder.glob(f"out.{process}.*"), key=lambda file: int(file.suffix[1:])))
     for _ in files:
         with next(files).open() as lines:
             yield next(int(line.split()[1]) for line in lines if line.startswith("totals:"))
 
 
-def _timed(run: _Run) -> Costs:
-    results = _results([], run, "seconds")
-    return {(result.name, result.subject or run.child.subjects[0]): result.cost for result in results}
-
-
-def _results(before: list[str], run: _Run, meter: str) -> list[Result]:
-    command = ["-m", "tests.benchmarks._child", run.child.module, run.child.library, meter, *run.names]
-    printed = _run(run.child, [*before, sys.executable, *command], run.environment)
-    return [Result(*one) for one in json.loads(printed)]
-
-
-def _compile(child: Child) -> None:
-    """Import everything once, so that no measured import has to compile."""
-    _run(child, [sys.executable, "-c", f"import {child.library}, tests.benchmarks.subjects.{child.module}"], {})
-
-
-def _run(child: Child, command: list[str], environment: dict[str, str]) -> str:
+def _python(before: Sequence[str], *arguments: str) -> None:
     path = os.pathsep.join(filter(None, (str(_ROOT / "src"), str(_ROOT), os.environ.get("PYTHONPATH"))))
-    fixed = {"PYTHONHASHSEED": "0", "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": ""}
-    run = subprocess.run(
-        command, cwd=_ROOT, env={**os.environ, **fixed, **environment}, check=False, capture_output=True, text=True
-    )
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": ""}
+    command = [*before, sys.executable, *arguments]
+    run = subprocess.run(command, cwd=_ROOT, env=environment, check=False, capture_output=True, text=True)
     if run.returncode:
-        sys.exit(f"The benchmark of {child.module} failed ({run.returncode}):\n{run.stderr[-2000:]}")
-    return run.stdout
+        sys.exit(f"The benchmark failed ({run.returncode}):\n{run.stderr[-3000:]}")

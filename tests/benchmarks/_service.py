@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
-from tests.benchmarks._case import Case
+from tests.benchmarks._case import CALLS, Case
 from tests.benchmarks._database import adisposed, ainsert_one, amaker, aselect_one, insert_one, maker, select_one
 
 __all__ = ["Decorators", "auto_cases", "manual_cases", "service"]
@@ -108,14 +108,14 @@ def manual_cases(cls: type, decorators: Decorators, of: str = "manual") -> dict[
 
 def auto_cases(cls: type, decorators: Decorators) -> dict[str, Case]:
     """Return the calls without one."""
-    found = _cases(cls, decorators, "auto", "", 12)
+    found = _cases(cls, decorators, "auto", "", CALLS)
     names = {"service": cls()}
     if decorators.plain is not None:
-        found["auto: select"] = Case("service.select(1)", names, 12)
-        found["auto: insert"] = Case("service.insert(1)", names, 12)
+        found["auto: select"] = Case("service.select(1)", names, CALLS)
+        found["auto: insert"] = Case("service.insert(1)", names, CALLS)
     if decorators.coroutine is not None:
-        found["auto: async def, select"] = Case("await service.aselect(1)", names, 12, is_async=True, around=adisposed)
-        found["auto: async def, insert"] = Case("await service.ainsert(1)", names, 12, is_async=True, around=adisposed)
+        found["auto: async def, select"] = Case("await service.aselect(1)", names, CALLS, is_async=True, around=adisposed)
+        found["auto: async def, insert"] = Case("await service.ainsert(1)", names, CALLS, is_async=True, around=adisposed)
     return found
 
 
