@@ -86,7 +86,7 @@ _SECTIONS = (
         _of("others", _WORK),
     ),
     _Section("Creation and import", "", _WEIGHTS),
-    _Section("Growth of a class, by its methods", "", _GROWTH),
+    _Section("Growth of a class, by its methods, measured once", "", _GROWTH),
 )
 _UNIT = ("session-aware", "options: empty unit", "the empty unit")
 _OPTIONS = (
