@@ -40,6 +40,8 @@ if _SEED == "manual":
     lane._TEXT = text  # type: ignore[misc] # Final
 _maker = _SlowMaker(engine, expire_on_commit=False) if _SEED == "auto" else maker
 
+configure(observer=None)  # as programs configure at their start: a block that is given a session looks at it
+
 _EACH = Decorators()
 _Service = service(_EACH, SessionAwareService, session_factory=_maker, async_session_factory=amaker)
 
