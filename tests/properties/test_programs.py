@@ -44,7 +44,7 @@ _closed_early: Body = (Read((Stream(How(), ((Write(),), (Write(),)), catches=Fal
 @pytest.fixture(autouse=True)
 def _far_sight(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look up the whole stack: the frames of the player lie between a body and the next one."""
-    monkeypatch.setattr(nesting, "_FRAMES", 100_000)
+    monkeypatch.setattr(nesting, "_SEARCH", range(100_000))
 
 
 @pytest.fixture(scope="session", params=["sqlite", "psycopg"])

@@ -76,8 +76,9 @@ def update(options: Mapping[str, Any]) -> None:
         while True:
             before = settings
             kept = {name: factory for name, factory in {**before.factories, **factories}.items() if factory is not None}
+            merged = dataclasses.replace(before.policy, **policy)
             after = Settings(
-                dataclasses.replace(before.policy, **policy),
+                NO_POLICY if merged == NO_POLICY else merged,  # it is compared by identity at each call
                 MappingProxyType(kept),
                 options.get("observer", before.observer),
             )

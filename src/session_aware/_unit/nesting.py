@@ -40,11 +40,11 @@ __all__ = ["Outer", "note_end", "note_start", "outer_sessions", "warn_if_same_da
 _OURS: Final = 4
 """How many frames, from that of ``outer_sessions`` on, are never the caller's. Skipping them saves creating the objects."""
 
-_FRAMES: Final = 10
-"""How many frames are examined; two of them are the library's."""
+_SEARCH: Final = range(10)
+"""As many frames are examined; two of them are the library's."""
 
-_FRAMES_OF_RETRY: Final = 3
-"""How many more are the library's, and tenacity's, in a call with ``retry``."""
+_SEARCH_OF_RETRY: Final = range(13)
+"""Some more are the library's, and tenacity's, in a call with ``retry``."""
 
 
 class Block(Protocol):
@@ -130,16 +130,17 @@ def outer_sessions(opening: Opening) -> list[Outer]:
         frame = sys._getframe(_OURS)  # noqa: SLF001 - likewise
     except ValueError:  # in a greenlet of its own
         frame = frame_of_parent()
-    for _ in range(_FRAMES if opening.request.policy.retry is None else _FRAMES + _FRAMES_OF_RETRY):
-        if frame is None:
+    is_block_open = bool(_blocks)
+    for _ in _SEARCH if opening.request.policy.retry is None else _SEARCH_OF_RETRY:
+        if frame is None and (frame := frame_of_parent()) is None:
             break
         code = frame.f_code
-        may_have_one = _blocks or (code.co_kwonlyargcount and LANE_VARIABLE not in code.co_freevars)
+        may_have_one = is_block_open or (code.co_kwonlyargcount and LANE_VARIABLE not in code.co_freevars)
         if may_have_one and (here := list(_sessions_in(frame))):
             if not _is_of_this_task(frame):
                 break
             found += here
-        frame = frame.f_back or frame_of_parent()
+        frame = frame.f_back
     for outer in found:
         owner: Any = outer.session.info.get(OWNER_KEY)
         # Equal, not identical: a factory that is a method is bound anew each time it is looked up.
