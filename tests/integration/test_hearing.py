@@ -1,15 +1,15 @@
-"""The library listens to the sessions of units and their engines, and to no other ones; everybody else's listeners stay."""
+"""The library listens to the sessions of units, and to no other ones; everybody else's listeners stay."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import gc
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.event import registry
 from sqlalchemy.orm import Session, SessionEvents, sessionmaker
 
 from session_aware import (
@@ -19,7 +19,9 @@ from session_aware import (
     SessionOwnershipError,
     after_commit,
     auto_session_func,
+    configure,
 )
+from session_aware._database.events import OWNER_KEY
 
 NAMES = [name for name, value in vars(SessionEvents).items() if callable(value) and not name.startswith("_")]
 
@@ -149,21 +151,94 @@ def test_plain_session_of_the_same_factory_has_no_listener(engine: Engine) -> No
         assert [name for name in NAMES if len(getattr(session.dispatch, name))] == []
 
 
-def test_engine_that_no_unit_uses_has_no_listener() -> None:
-    """In a process of its own, because a session with several binds makes the library listen to all."""
-    program = """
-from sqlalchemy import create_engine, text
-from sqlalchemy.orm import Session, sessionmaker
-from session_aware import auto_session_func
-used, other = create_engine("sqlite://"), create_engine("sqlite://")
-@auto_session_func(session_factory=sessionmaker(used))
-def read(*, session: Session) -> None:
-    session.execute(text("SELECT 1"))
-read()
-print(len(used.dialect.dispatch.handle_error), len(other.dialect.dispatch.handle_error), other.dialect._has_events)
-"""
-    run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-    assert run.stdout == "1 0 False\n"
+def test_error_that_another_listener_translates_is_a_failure_of_the_unit(engine: Engine) -> None:
+    class Translated(Exception):  # noqa: N818 - not an error of the library
+        pass
+
+    @event.listens_for(engine, "handle_error")
+    def _translate(context: Any) -> None:
+        raise Translated from context.original_exception
+
+    def swallow(session: Session) -> None:
+        with pytest.raises(Translated):
+            session.execute(text("SELECT * FROM nothing"))
+
+    with pytest.raises(PoisonedTransactionError):
+        work_on(sessionmaker(engine)).run(swallow)
+
+
+@pytest.mark.parametrize("kind", ["with listeners", "of a class without subclasses"])
+def test_commit_is_noticed_before_a_listener_of_the_class_fails(
+    engine: Engine, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = makers(engine)[kind]
+    seen: list[str] = []
+
+    def fail(session: Session) -> None:
+        if session.bind is engine:
+            seen.append("failed")
+            raise LookupError
+
+    configure(observer=lambda record: seen.append(record.outcome))
+    of_class = Sealed if "without" in kind else Session
+    work_on(made).run()
+    event.listen(of_class, "after_commit", fail)
+    try:
+        work_on(made).run()
+    finally:
+        event.remove(of_class, "after_commit", fail)
+    assert seen == ["committed", "failed", "committed"]
+    assert "what came after COMMIT failed" in caplog.text
+
+
+def test_info_of_a_session_may_be_copied(engine: Engine) -> None:
+    info: dict[Any, Any] = {}
+
+    def factory() -> Session:
+        return Session(engine, info=dict(info))
+
+    def body(session: Session) -> None:
+        info.update({key: value for key, value in session.info.items() if key != OWNER_KEY})
+
+    work_on(factory).run(body)
+    with pytest.raises(SessionOwnershipError, match="the body commits"):
+        work_on(factory).run(Session.commit)
+
+
+def test_no_session_is_made_but_by_its_factory(engine: Engine) -> None:
+    made: list[str] = []
+
+    class Counted(Session):
+        def __init__(self) -> None:
+            super().__init__(engine)
+            made.append("made")
+
+        def __del__(self) -> None:
+            assert self.bind is engine
+            made.append("gone")
+
+        def __getattribute__(self, name: str) -> Any:
+            if name == "dispatch":
+                assert object.__getattribute__(self, "bind") is engine
+            return super().__getattribute__(name)
+
+    work_on(Counted).run()
+    work_on(Counted).run()
+    gc.collect()
+    assert sorted(made) == ["gone", "gone", "made", "made"]
+
+
+def test_nothing_stays_of_a_factory_that_is_gone(engine: Engine) -> None:
+    def count() -> int:
+        gc.collect()
+        return len(registry._key_to_collection)
+
+    for _ in range(3):
+        work_on(sessionmaker(engine)).run()
+    before = count()
+    for _ in range(20):
+        work_on(sessionmaker(engine)).run(lambda session: after_commit(session, lambda: None))
+    assert count() == before
 
 
 @pytest.mark.parametrize("binds", ["none", "by class"])

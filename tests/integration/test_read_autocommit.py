@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, cast
 
@@ -9,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, delete, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session, sessionmaker, with_loader_criteria
 from sqlalchemy.schema import DDL, CreateTable
 from sqlalchemy.sql.compiler import Compiled
 
@@ -177,6 +178,16 @@ WRITES: dict[str, tuple[Callable[[Session], object], str]] = {
     ),
     "on the connection": (lambda s: s.connection().execute(insert(Account).values(owner="eve")), "INSERT"),
     "in bulk": (lambda s: s.bulk_save_objects([Account(owner="eve")]), "INSERT"),
+    "by criteria": (
+        lambda s: s.scalars(
+            select(Account).options(
+                with_loader_criteria(
+                    Account, Account.id.in_(select(insert(Account).values(owner="eve").returning(Account.id).cte().c.id))
+                )
+            )
+        ),
+        "INSERT",
+    ),
     "by a Query": (lambda s: s.query(Account).delete(), "DELETE"),
     "a table": (lambda s: s.execute(CREATE(Account.__table__)), "CREATE TABLE"),
     "a text of DDL": (lambda s: s.execute(DROP("DROP TABLE account")), "DDL"),
@@ -260,20 +271,50 @@ def test_text_is_refused_by_sqlite_itself(sqlite: SyncDatabase) -> None:
     assert sqlite.owners() == ["ann", "bob"]
 
 
-@pytest.mark.parametrize(
-    "needing",
-    [
-        lambda s: s.scalars(select(Account.id).execution_options(stream_results=True)).all(),
-        lambda s: (s.begin_nested(), s.connection()),
-    ],
-)
-def test_what_needs_a_transaction_says_so(postgres: SyncDatabase, needing: Callable[[Session], object]) -> None:
+def test_server_side_cursor_says_what_it_needs(postgres: SyncDatabase) -> None:
     with pytest.raises(DBAPIError) as caught:
-        seeded(postgres).run(needing)
+        seeded(postgres).run(lambda s: s.scalars(select(Account.id).execution_options(stream_results=True)).all())
     assert caught.value.__notes__ == [
         "session-aware: Accounts.run is in AUTOCOMMIT, and this needs a transaction, as a server-side cursor (yield_per, "
-        'stream) and a savepoint do. Remove isolation_level="AUTOCOMMIT" from it.'
+        'stream) does. Remove isolation_level="AUTOCOMMIT" from it.'
     ]
+
+
+def test_savepoint_is_refused(database: SyncDatabase) -> None:
+    accounts = seeded(database)
+
+    class Nesting(SessionAwareService):
+        @auto_session_func(propagation=Propagation.NESTED)
+        def call(self, *, session: Session = NEW_SESSION) -> None:
+            session.execute(select(Account))
+
+    for body in (lambda s: (s.begin_nested(), s.connection()), lambda s: (s.connection(), Nesting().call(session=s))):
+        with pytest.raises(PolicyConflictError) as caught:
+            accounts.run(body)
+        assert str(caught.value) == (
+            "Accounts.run: it is in AUTOCOMMIT, without a transaction, so it can have no SAVEPOINT. Remove begin_nested(), "
+            'or NESTED from the method that is called with its session; or isolation_level="AUTOCOMMIT".'
+        )
+    assert accounts.names() == ["ann"]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda bind: bind.connect().execute(insert(Account).values(owner="eve")),
+        lambda bind: Session(bind).execute(insert(Account).values(owner="eve")),
+        lambda bind: Session(bind).bulk_save_objects([Account(owner="eve")]),
+        lambda bind: CREATE(Account.__table__)._execute_on_connection(bind.connect(), {}, {}),
+    ],
+)
+def test_engine_that_the_session_names_refuses_as_well(database: SyncDatabase, write: Callable[[Any], object]) -> None:
+    def body(session: Session) -> None:
+        with pytest.raises(PolicyConflictError, match=r"^session.get_bind\(\): it is read_only, in AUTOCOMMIT"):
+            write(session.get_bind())
+        gc.collect()
+
+    seeded(database).run(body)
+    assert database.owners() == ["ann"]
 
 
 def engines_in_autocommit(database: SyncDatabase) -> list[Engine]:
@@ -329,6 +370,11 @@ def test_session_with_several_binds_reads_so_on_each(databases: Any) -> None:
 
 
 # Joining
+
+
+def test_calls_in_autocommit_join_each_other(database: SyncDatabase) -> None:
+    accounts = seeded(database)
+    assert accounts.run(lambda session: accounts.names(session=session)) == ["ann"]
 
 
 def test_joins_a_session_that_is_in_autocommit_and_no_other(postgres: SyncDatabase) -> None:

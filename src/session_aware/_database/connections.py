@@ -151,7 +151,9 @@ def check_autocommit(connection: Connection, name: str) -> None:
 
 def _level_of(connection: Connection) -> str:
     """Return the level of a connection's transaction. SQLAlchemy's dialects tell that of the next one in AUTOCOMMIT."""
-    return _AUTOCOMMIT if driver.is_autocommit(connection) else connection.get_isolation_level()
+    owner = events.owner_of(connection)
+    is_so = (owner is not None and owner.is_autocommit) or driver.is_autocommit(connection)
+    return _AUTOCOMMIT if is_so else connection.get_isolation_level()
 
 
 def check_isolation_level(wanted: str, actual: str, *, name: str) -> None:

@@ -1,9 +1,13 @@
-"""SQLAlchemy's events for owned units. Sessions and engines that no unit uses have no listener of this module.
+"""SQLAlchemy's events for owned units. Sessions that no unit owns have no listener of this module.
 
-The sessions of units are heard, see ``listeners.hear``. Their engines have a listener for ``handle_error``, which runs only
-after a failure. No class of connections has a listener, and a connection has one only if other code may work or clean up
-while the unit commits: after the first such listener SQLAlchemy prepares all events on each new connection. That costs every
-unit with a statement, also one written by hand, 16 % of its instructions (SQLAlchemy 2.1.9).
+Those of units are heard, see ``listeners.hear``. One listener is on all engines, for ``handle_error``, which runs only after
+a failure. It has to come before those of other code, which may raise, and so hide the failure from later ones. A session may
+choose other engines later, and a connection that is refused belongs to no unit. SQLAlchemy has no such event for single
+connections, so each statement of the process costs up to 3 % more for it.
+
+No class of connections has a listener, and a connection has one only if other code may work or clean up while the unit
+commits: after the first such listener SQLAlchemy prepares all events on each new connection. That costs every unit with a
+statement, also one written by hand, 16 % of its instructions (SQLAlchemy 2.1.9).
 
 A failed statement must be remembered because, as measured on the servers, PostgreSQL answers the COMMIT of a failed
 transaction with ROLLBACK and no error, and MariaDB commits after a swallowed deadlock only what came later. Both look like
@@ -12,15 +16,16 @@ success.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeAlias
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-from sqlalchemy import Connection, Engine, NestedTransaction, RootTransaction, event, inspect
+from sqlalchemy import Connection, Engine, NestedTransaction, RootTransaction, event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, SessionTransaction, SessionTransactionOrigin
 from sqlalchemy.schema import ExecutableDDLElement
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.dml import UpdateBase
-from sqlalchemy.sql.elements import ReleaseSavepointClause
+from sqlalchemy.sql.elements import ReleaseSavepointClause, SavepointClause
 
 from session_aware._database import faults
 from session_aware._database.listeners import heard, listen, savepoint_around, unlisten
@@ -30,7 +35,7 @@ from session_aware.exceptions import EndedSessionWarning, PolicyConflictError, S
 if TYPE_CHECKING:
     from sqlalchemy import PoolProxiedConnection
     from sqlalchemy.engine.interfaces import ExceptionContext, ExecutionContext
-    from sqlalchemy.orm import UOWTransaction
+    from sqlalchemy.orm import InstanceState, UOWTransaction
 
     from session_aware._database.outcome import Outcome
 
@@ -41,8 +46,8 @@ __all__ = [
     "FailedStatement",
     "Owner",
     "allow_writes",
-    "hear_failures",
     "leave_alone",
+    "owner_of",
     "refuse_statements",
     "refuse_writes",
     "unwatch",
@@ -129,7 +134,8 @@ def unwatch(owner: Owner) -> None:
         _kept.pop(id(owner), None)
 
 
-def _watcher(connection: Connection) -> Owner | None:
+def owner_of(connection: Connection) -> Owner | None:
+    """Return the unit that watches a connection."""
     return vars(connection).get(OWNER_KEY)
 
 
@@ -171,7 +177,7 @@ def refuse_statements(connection: Connection) -> None:
 
 
 def _refuse_statement(connection: Connection, *_: object) -> None:
-    owner = _watcher(connection)
+    owner = owner_of(connection)
     if owner is not None and (error := owner.refused.get(connection)) is not None:
         raise error
 
@@ -190,24 +196,23 @@ def allow_writes(connection: Connection) -> None:
 
 def _refuse_write(connection: Connection, statement: Any, *_: object) -> None:  # noqa: ANN401 - whatever SQLAlchemy executes
     # As early as that, because the defaults of an INSERT may be asked of the server before it is sent.
-    owner = _watcher(connection)
-    if owner is not None and owner.is_autocommit and _writes(statement):
-        _refuse_part(owner, statement)
+    if _writes(statement) or isinstance(statement, SavepointClause):
+        _refuse_part(connection, statement)
 
 
 def _refuse_inner_write(
     connection: Connection, _cursor: object, _text: object, _parameters: object, context: ExecutionContext, *_: object
 ) -> None:
-    owner = _watcher(connection)
     compiled: Any = context.compiled  # None if the driver gets the text as it is
-    if owner is None or not owner.is_autocommit or compiled is None:
+    if compiled is None:
         return
     own = vars(compiled)  # SQLAlchemy keeps it for the next statement of this form
     if _PART_KEY not in own:
-        parts = visitors.iterate(compiled.statement)
+        constructs = (compiled.statement, *(getattr(compiled, "ctes", None) or ()))  # the latter with those of criteria
+        parts = chain.from_iterable(map(visitors.iterate, constructs))
         own[_PART_KEY] = next((part for part in parts if _writes(part) or _locks(part)), None)
     if own[_PART_KEY] is not None:
-        _refuse_part(owner, own[_PART_KEY])
+        _refuse_part(connection, own[_PART_KEY])
 
 
 def _writes(construct: object) -> bool:
@@ -218,17 +223,26 @@ def _locks(construct: object) -> bool:
     return getattr(construct, "_for_update_arg", None) is not None  # SQLAlchemy has no public name for it
 
 
-def _refuse_part(owner: Owner, part: Any) -> NoReturn:  # noqa: ANN401 - see above
+def _refuse_part(connection: Connection, part: Any) -> None:  # noqa: ANN401 - see above
+    owner = owner_of(connection)
+    if owner is not None and not owner.is_autocommit:
+        return  # before SQLAlchemy 2.0.38 the listener is on the whole engine, see listen
+    name = "session.get_bind()" if owner is None else owner.name
     if _writes(part):
         msg = (
-            f"{owner.name}: it is read_only, in AUTOCOMMIT, where nothing could be rolled back, and this statement "
-            f"writes ({part.__visit_name__.replace('_', ' ').upper()}). It was not sent. Remove both, or write in a "
-            "method without them."
+            f"{name}: it is read_only, in AUTOCOMMIT, where nothing could be rolled back, and this statement writes "
+            f"({part.__visit_name__.replace('_', ' ').upper()}). It was not sent. Remove both, or write in a method "
+            "without them."
+        )
+    elif _locks(part):
+        msg = (
+            f"{name}: it is in AUTOCOMMIT, without a transaction, so the lock of with_for_update() would be released at "
+            "once. The statement was not sent. Lock rows in the method that writes them."
         )
     else:
         msg = (
-            f"{owner.name}: it is in AUTOCOMMIT, without a transaction, so the lock of with_for_update() would be "
-            "released at once. The statement was not sent. Lock rows in the method that writes them."
+            f"{name}: it is in AUTOCOMMIT, without a transaction, so it can have no SAVEPOINT. Remove begin_nested(), or "
+            'NESTED from the method that is called with its session; or isolation_level="AUTOCOMMIT".'
         )
     raise PolicyConflictError(msg)
 
@@ -238,25 +252,13 @@ def leave_alone(connection: Connection) -> None:
     unlisten(connection, "before_cursor_execute", _refuse_statement)
 
 
-_BINDS: Final = "binds" if hasattr(Session(), "binds") else "_Session__binds"  # public since SQLAlchemy 2.1
-
-
-def hear_failures(session: Session) -> None:
-    """Listen to the failures of a session's engine; of every engine if it may have several, which it chooses later."""
-    bind = session.bind
-    if bind is None or type(session).get_bind is not Session.get_bind or getattr(session, _BINDS, None):
-        if not event.contains(Engine, "handle_error", _remember_failure):
-            event.listen(Engine, "handle_error", _remember_failure)
-    elif _remember_failure not in bind.dialect.dispatch.handle_error:
-        event.listen(bind.engine, "handle_error", _remember_failure)
-
-
+@event.listens_for(Engine, "handle_error")
 def _remember_failure(context: ExceptionContext) -> None:
     if context.connection is None:
         if isinstance(context.sqlalchemy_exception, OperationalError):
             setattr(context.sqlalchemy_exception, faults.REFUSED_KEY, True)
         return
-    if (owner := _watcher(context.connection)) is None:
+    if (owner := owner_of(context.connection)) is None:
         return
     if context.execution_context is None and context.statement is not None and not context.is_disconnect:
         return  # a wrong parameter, found before anything was sent
@@ -273,9 +275,7 @@ def _remember_failure(context: ExceptionContext) -> None:
         if (innermost := context.connection.get_nested_transaction()) is not None:
             savepoints.append(innermost)  # of connection.begin_nested(), which the session does not know
             listen(context.connection, "rollback_savepoint", _forget_healed_by_connection)
-    error = context.sqlalchemy_exception or context.original_exception
-    if not (owner.failed and owner.failed[-1].error is error):  # the engine may have been listened to before all were
-        owner.failed.append(FailedStatement(error, tuple(savepoints)))
+    owner.failed.append(FailedStatement(context.sqlalchemy_exception or context.original_exception, tuple(savepoints)))
 
 
 def _is_release(context: ExceptionContext) -> bool:
@@ -302,7 +302,7 @@ def _forget_healed(session: Session, ended: SessionTransaction) -> None:
 
 
 def _forget_healed_by_connection(connection: Connection, _name: str, _context: object) -> None:
-    owner, savepoint = _watcher(connection), connection.get_nested_transaction()
+    owner, savepoint = owner_of(connection), connection.get_nested_transaction()
     if owner is not None and savepoint is not None:
         _forget(owner, savepoint)
 
@@ -334,13 +334,12 @@ def _notice_commit(session: Session) -> None:
 
 
 @heard("detached_to_persistent")
-def _note_attached(session: Session, instance: Any) -> None:  # noqa: ANN401 - of any mapped class
+def _note_attached(session: Session, state: InstanceState[Any]) -> None:
     owner: Owner | None = session.info.get(OWNER_KEY)
     if owner is None or owner.attached is not None:
         return
-    state = inspect(instance)
     if len(state.dict) > 1 or state.expired:  # otherwise it has no attribute yet: merge(load=False) has made it
-        owner.attached = type(instance).__name__
+        owner.attached = state.class_.__name__
 
 
 @heard("before_flush")

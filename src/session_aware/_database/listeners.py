@@ -1,13 +1,16 @@
-"""Listen to SQLAlchemy's events in every version from 2.0.0 on, at the cost of those alone who are listened to.
+"""Listen to SQLAlchemy's events in every version from 2.0.0 on, at the cost of those sessions alone that are listened to.
 
 A listener on ``Session`` would cost every session of the process, and ``event.listen`` on one session costs a quarter of an
-empty unit. So for each class of sessions the library has a subclass whose class listeners are its own, and lends the events
-of that subclass to the sessions that it hears: they stay of their own class, and their ``dispatch`` is that of the subclass.
+empty unit. So for each class of sessions the library has a subclass with class listeners of its own, and lends the events of
+that subclass to the sessions that it hears: they stay of their own class, and their ``dispatch`` is that of the subclass.
 Listeners of the class and of ``Session`` count there as well, registered before or later.
 
 Lending saves time, too. SQLAlchemy looks up each event of a new session anew, and finds the same objects for every session
 of a class that has no listeners of its own. They are lent with the rest. (A question for SQLAlchemy: could a new session
 share the events of its class until it gets a listener? An empty ``with maker.begin()`` spends a fifth there, 2.1.9.)
+
+Two private names are used, ``_for_class`` and ``parent_listeners``, which every version since 2.0.0 has. Without them, and
+for a class that refuses to have a subclass, the library listens to all sessions of the class.
 """
 
 from __future__ import annotations
@@ -30,34 +33,34 @@ if TYPE_CHECKING:
 
 __all__ = ["engine_without_options", "hear", "heard", "listen", "put_back", "savepoint_around", "unlisten"]
 
-_HEARD_KEY: Final = "session_aware.heard"
+_HEARD: Final = "_session_aware_heard"
 _LENT: Final = "_session_aware_lent"
 _NAMES: Final = [name for name, value in vars(SessionEvents).items() if callable(value) and not name.startswith("_")]
 
 _MODULES: Final = ("after_commit", "events")
-_listeners: Final[dict[str, list[tuple[Callable[..., object], bool]]]] = {}
-"""The library's listeners for the event of each name, and whether one comes before those of other code."""
+_listeners: Final[list[tuple[str, Callable[..., object], bool]]] = []
+"""The library's listeners: for which event, and whether one comes before those of other code. Objects are passed raw."""
 
 
 class _Lent(NamedTuple):
-    """The events that the library lends to the sessions of one class.
+    """What the library lends to the sessions of one class.
 
     Attributes:
-        cls: The subclass whose class listeners are the library's; the class itself if it refuses to have one.
+        cls: The subclass whose class listeners are the library's; None if there is none.
         events: What SQLAlchemy finds for each event of a session of that subclass.
         own: What it finds for a session of the class itself. A session with listeners of its own has others.
     """
 
-    cls: type[Session]
-    events: list[tuple[str, object]]
-    own: list[tuple[str, object]]
+    cls: type[Session] | None
+    events: dict[str, Any]
+    own: dict[str, Any]
 
 
 def heard(name: str, *, is_first: bool = True) -> Callable[[F], F]:
     """Register a listener of the library for the event of that name, to come before those of other code or after them."""
 
     def register(listener: F) -> F:
-        _listeners.setdefault(name, []).append((listener, is_first))
+        _listeners.append((name, listener, is_first))
         return listener
 
     return register
@@ -65,51 +68,49 @@ def heard(name: str, *, is_first: bool = True) -> Callable[[F], F]:
 
 def hear(session: Session) -> None:
     """Call the library's listeners for this session from now on; a second call does nothing."""
-    info = session.info
-    if _HEARD_KEY in info:
+    own = vars(session)
+    if _HEARD in own:
         return
-    info[_HEARD_KEY] = True
-    cls, own = type(session), vars(session)
-    lent: _Lent = vars(cls).get(_LENT) or _lend(cls)
-    events: Any = object.__new__(lent.cls).dispatch
-    for name, found in lent.events:
-        setattr(events, name, found)
-    before = own.get("dispatch")
-    own["dispatch"] = events
-    is_refused = lent.cls is cls
-    for name, found in lent.own if before is not None or is_refused else ():
-        has = found if before is None else getattr(before, name)
-        if has is not found:  # it has listeners of this session alone
+    lent: _Lent = vars(type(session)).get(_LENT) or _lend(type(session))
+    if lent.cls is not None:
+        events = _dispatch_of(lent.cls)
+        for name, found in lent.events.items():
+            setattr(events, name, found)
+        if (before := own.get("dispatch")) is not None:
+            _keep(before, events, lent)
+        own["dispatch"] = events
+    own[_HEARD] = True
+
+
+def _keep(before: Any, events: Any, lent: _Lent) -> None:  # noqa: ANN401 - of private classes
+    """Keep the listeners that a session has for itself, and let them come after those of the subclass."""
+    for name, found in lent.own.items():
+        if (has := getattr(before, name)) is not found:
+            has.parent_listeners = lent.events[name].parent_listeners
             setattr(events, name, has)
-        if has is not found or is_refused:
-            _listen(session, name)
 
 
 def _lend(cls: type[Session]) -> _Lent:
     for module in _MODULES:  # all listeners have to be registered by now
         import_module(f"session_aware._database.{module}")
     try:
-        subclass = new_class(cls.__name__, (cls,))
+        subclass = new_class(cls.__name__, (cls,), exec_body=lambda names: names.update(__module__=cls.__module__))
+        lent = _Lent(subclass, *({name: getattr(_dispatch_of(one), name) for name in _NAMES} for one in (subclass, cls)))
+        for name, listener, is_first in reversed(_listeners):
+            listeners = lent.events[name].parent_listeners
+            (listeners.appendleft if is_first else listeners.append)(listener)
     except Exception:  # noqa: BLE001 - the class, or its metaclass, may refuse for any reason
-        subclass = cls
-    own, events = _events_of(cls), _events_of(subclass)
-    if subclass is not cls:
-        for name in _listeners:
-            _listen(subclass, name)
-    lent = _Lent(subclass, events, own)
+        lent = _Lent(None, {}, {})
+        for name, listener, is_first in reversed(_listeners):
+            event.listen(cls, name, listener, insert=is_first, raw=True)
     setattr(cls, _LENT, lent)
     return lent
 
 
-def _events_of(cls: type[Session]) -> list[tuple[str, object]]:
-    """Return what SQLAlchemy finds for each event of a new session of a class. It is the same for all of them."""
-    events: Any = object.__new__(cls).dispatch
-    return [(name, getattr(events, name)) for name in _NAMES]
-
-
-def _listen(target: Session | type[Session], name: str) -> None:
-    for listener, is_first in reversed(_listeners.get(name, [])):
-        event.listen(target, name, listener, insert=is_first)
+def _dispatch_of(cls: type[Session]) -> Any:  # noqa: ANN401 - of a private class
+    """Return what a new session of that class has as its ``dispatch``."""
+    shared: Any = Session.dispatch
+    return shared._for_class(cls)  # noqa: SLF001 - see the module
 
 
 def listen(target: Connection | Engine, name: str, listener: Callable[..., object]) -> Connection | Engine:

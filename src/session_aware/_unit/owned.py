@@ -149,7 +149,6 @@ class Owned(Unit):
         if (other := info.get(OWNER_KEY)) is not None:
             _refuse_shared(self.name, other.name)
         hear(session)
-        events.hear_failures(session)
         self.session = session
         self._handle = handle
         self.is_over = False
@@ -381,7 +380,7 @@ class Owned(Unit):
         if self.is_autocommit and faults.code_of(error) == _NEEDS_TRANSACTION:
             error.add_note(
                 f"session-aware: {self.name} is in AUTOCOMMIT, and this needs a transaction, as a server-side cursor "
-                '(yield_per, stream) and a savepoint do. Remove isolation_level="AUTOCOMMIT" from it.'
+                '(yield_per, stream) does. Remove isolation_level="AUTOCOMMIT" from it.'
             )
         self.report(error)
 
