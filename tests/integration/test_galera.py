@@ -7,11 +7,21 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, delete, insert, update
+from sqlalchemy import Engine, create_engine, delete, insert, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, sessionmaker
 
-from session_aware import NEW_SESSION, CommitOutcomeUnknown, Retry, SessionAwareService, configure, is_transient
+from session_aware import (
+    NEW_SESSION,
+    CommitOutcomeUnknown,
+    PolicyConflictError,
+    Retry,
+    SessionAwareService,
+    auto_session_func,
+    configure,
+    is_transient,
+)
+from session_aware._database.driver import is_autocommit
 from session_aware._database.faults import code_of, is_not_applied
 from tests.ledger import Account, Base
 from tests.servers.galera import Galera
@@ -64,6 +74,23 @@ def test_same_service_writes_through_three_nodes(galera: Galera, nodes: list[Eng
     for _ in range(9):
         work.run(credit)
     wait_for_balances(galera, 9)
+
+
+def test_read_without_a_transaction_sees_what_another_node_has_committed(galera: Galera, nodes: list[Engine]) -> None:
+    turn = itertools.cycle(nodes)
+    work = Work()
+    work.session_factory = lambda: Session(next(turn))
+
+    @auto_session_func(session_factory=lambda: Session(next(turn)), read_only=True, isolation_level="AUTOCOMMIT")
+    def balance(*, session: Session = NEW_SESSION) -> int:
+        assert is_autocommit(session.connection()) is True
+        with pytest.raises(PolicyConflictError, match="this statement writes"):
+            credit(session)
+        return session.scalars(select(Account.balance)).one()  # wsrep-sync-wait makes it wait for the others' commits
+
+    for expected in range(1, 8):
+        work.run(credit)
+        assert balance() == expected
 
 
 def test_conflict_between_nodes_shows_at_commit_and_is_tried_again(galera: Galera, nodes: list[Engine]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.event import registry
-from sqlalchemy.orm import Session, SessionEvents, sessionmaker
+from sqlalchemy.orm import Session, SessionEvents, make_transient_to_detached, sessionmaker
 
 from session_aware import (
     NEW_SESSION,
@@ -22,6 +22,7 @@ from session_aware import (
     configure,
 )
 from session_aware._database.events import OWNER_KEY
+from tests.ledger import Account
 
 NAMES = [name for name, value in vars(SessionEvents).items() if callable(value) and not name.startswith("_")]
 
@@ -99,6 +100,17 @@ def test_unit_is_heard_whatever_makes_its_session(engine: Engine, kind: str) -> 
 
         with pytest.raises(PoisonedTransactionError):
             work.run(swallow)
+
+        def attach(session: Session) -> None:
+            changed = Account(id=1, owner="ann")
+            make_transient_to_detached(changed)
+            changed.owner = "bob"
+            with session.no_autoflush:
+                session.add(changed)
+            assert session.info[OWNER_KEY].attached == "Account"
+            session.expunge(changed)
+
+        work.run(attach)
 
 
 @pytest.mark.parametrize("kind", KINDS)

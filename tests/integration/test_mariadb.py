@@ -17,6 +17,7 @@ from session_aware import (
     NEW_SESSION,
     CommitOutcomeUnknown,
     PoisonedTransactionError,
+    PolicyConflictError,
     Retry,
     SessionAwareService,
     SessionFactoryError,
@@ -24,6 +25,7 @@ from session_aware import (
     configure,
     is_transient,
 )
+from session_aware._database.driver import is_autocommit
 from session_aware._database.faults import code_of
 from tests.ledger import Account, Base, Entry
 from tests.servers.mariadb import MariaDB
@@ -203,6 +205,32 @@ def test_write_in_a_read_only_unit_is_refused_by_the_database(bank: Bank) -> Non
     ]
     bank.work.run(lambda session: session.execute(credit("ann")))  # the pooled connection writes again
     assert bank.balances() == {"ann": 1, "bob": 0}
+
+
+@pytest.mark.parametrize("engine_options", [{}, {"isolation_level": "AUTOCOMMIT"}], ids=["switched", "by itself"])
+def test_reads_in_autocommit_leave_a_connection_with_transactions(bank: Bank, engine_options: dict[str, Any]) -> None:
+    reading = create_engine(bank.server.url(), **engine_options)
+    maker = sessionmaker(reading if engine_options else bank.engine)
+
+    @auto_session_func(session_factory=maker, read_only=True, isolation_level="AUTOCOMMIT")
+    def owners(*, session: Session = NEW_SESSION) -> list[str]:
+        assert is_autocommit(session.connection()) is True
+        with pytest.raises(PolicyConflictError, match="this statement writes"):
+            session.execute(credit("ann"))
+        with pytest.raises(PolicyConflictError, match="no SAVEPOINT"), session.begin_nested():
+            session.connection()
+        return list(session.scalars(select(Account.owner).order_by(Account.owner)))
+
+    def fail(session: Session) -> None:
+        session.execute(credit("ann"))
+        raise LookupError
+
+    for _ in range(2):
+        assert owners() == ["ann", "bob"]
+        with pytest.raises(LookupError):
+            bank.work.run(fail)
+    reading.dispose()
+    assert bank.balances() == {"ann": 0, "bob": 0}
 
 
 @pytest.mark.parametrize(

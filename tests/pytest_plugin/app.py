@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from sqlalchemy import event, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -67,6 +68,11 @@ class Accounts(SessionAwareService):
     @auto_session_func(isolation_level="SERIALIZABLE")
     def verify_serializable(self, *, session: Session = NEW_SESSION) -> None:
         session.execute(text("SELECT 1"))
+
+    @auto_session_func(read_only=True, isolation_level="AUTOCOMMIT")
+    def read(self, body: Any, *, session: Session = NEW_SESSION) -> list[str]:
+        body(session)
+        return list(session.scalars(select(Account.owner)))
 
     @auto_session_func(isolation_level="READ UNCOMMITTED")
     def mix_levels(self, *, session: Session = NEW_SESSION) -> None:

@@ -86,6 +86,13 @@ def test_policies_hold(on_database: Project, database: SyncDatabase) -> None:
             accounts.open("bob")
             assert session_aware_db.session.scalars(owners).all() == ["ann", "bob"]
 
+        def test_reads_without_a_transaction(session_aware_db):
+            for owner in ("ann", "bob"):
+                accounts.open(owner)
+                assert owner in accounts.read(lambda session: accounts.read(lambda _: None, session=session))
+                with pytest.raises(PolicyConflictError, match="this statement writes"):
+                    accounts.read(lambda session: session.execute(Account.__table__.delete()))
+
         def test_the_level_of_the_test_is_checked(session_aware_session):
             with pytest.raises(PolicyConflictError):
                 accounts.mix_levels(session=session_aware_session)
@@ -95,7 +102,7 @@ def test_policies_hold(on_database: Project, database: SyncDatabase) -> None:
             if database.is_postgresql
             else "Accounts().mix_levels(session=session_aware_session)",
         ),
-        passed=2,
+        passed=3,
     )
     assert database.owners() == []
 

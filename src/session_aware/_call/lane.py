@@ -78,6 +78,8 @@ class Binding(enum.Enum):
     CLASS = "{ask}(None, {first})({rest})"
     OWNER = "{ask}(None, {cls})({all})"  # a static method that is passed the class it was reached through
 
+    __hash__ = object.__hash__  # see Plan
+
 
 # classmethod is not generic at run time before Python 3.13.
 class OwnerMethod(classmethod):  # type: ignore[type-arg]  # pyright: ignore[reportMissingTypeArgument]  # ty: ignore[missing-type-argument]

@@ -63,6 +63,7 @@ ENDED_KEY: Final = "session_aware.ended"
 
 
 _PART_KEY: Final = "_session_aware_part"
+_TWIN_KEY: Final = "_session_aware_reads"
 _BY_ITSELF: Final = SessionTransactionOrigin.AUTOBEGIN
 
 Begun: TypeAlias = "dict[Connection, tuple[RootTransaction | None, Owner | None]]"
@@ -183,7 +184,13 @@ def _refuse_statement(connection: Connection, *_: object) -> None:
 
 
 def refuse_writes(target: Connection | Engine) -> None:
-    """Refuse constructs that write or lock, in units without a transaction."""
+    """Refuse constructs that write or lock, in units without a transaction.
+
+    Args:
+        target: A connection, or an engine whose connections are all in AUTOCOMMIT.
+    """
+    if isinstance(target, Engine):
+        vars(target)[_TWIN_KEY] = True
     listen(target, "before_execute", _refuse_write)
     listen(target, "before_cursor_execute", _refuse_inner_write)
 
@@ -196,7 +203,7 @@ def allow_writes(connection: Connection) -> None:
 
 def _refuse_write(connection: Connection, statement: Any, *_: object) -> None:  # noqa: ANN401 - whatever SQLAlchemy executes
     # As early as that, because the defaults of an INSERT may be asked of the server before it is sent.
-    if _writes(statement) or isinstance(statement, SavepointClause):
+    if _writes(statement) or (isinstance(statement, SavepointClause) and _TWIN_KEY in vars(connection.engine)):
         _refuse_part(connection, statement)
 
 
@@ -225,8 +232,9 @@ def _locks(construct: object) -> bool:
 
 def _refuse_part(connection: Connection, part: Any) -> None:  # noqa: ANN401 - see above
     owner = owner_of(connection)
-    if owner is not None and not owner.is_autocommit:
-        return  # before SQLAlchemy 2.0.38 the listener is on the whole engine, see listen
+    is_without = _TWIN_KEY not in vars(connection.engine) if owner is None else not owner.is_autocommit
+    if is_without:
+        return  # the listener is on a Connection of other code, or before SQLAlchemy 2.0.38 on the whole engine, see listen
     name = "session.get_bind()" if owner is None else owner.name
     if _writes(part):
         msg = (

@@ -94,7 +94,8 @@ def _lend(cls: type[Session]) -> _Lent:
     for module in _MODULES:  # all listeners have to be registered by now
         import_module(f"session_aware._database.{module}")
     try:
-        subclass = new_class(cls.__name__, (cls,), exec_body=lambda names: names.update(__module__=cls.__module__))
+        bases: Any = (cls,)
+        subclass = new_class(cls.__name__, bases, exec_body=lambda names: names.update(__module__=cls.__module__))
         lent = _Lent(subclass, *({name: getattr(_dispatch_of(one), name) for name in _NAMES} for one in (subclass, cls)))
         for name, listener, is_first in reversed(_listeners):
             listeners = lent.events[name].parent_listeners

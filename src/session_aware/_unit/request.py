@@ -22,6 +22,8 @@ class Plan(enum.Enum):
     SAVEPOINT = "run the body in a SAVEPOINT of the given session, its isolation level checked"
     OPEN = "own: open, begin, commit or roll back, close"
 
+    __hash__ = object.__hash__  # Enum's is a Python function, which each call would pay for
+
 
 # For code that runs at each call: before Python 3.12, looking a member up on its class costs a call.
 JOIN: Final = Plan.JOIN

@@ -36,6 +36,8 @@ class Kind(enum.Enum):
     CONTEXT = "context manager"
     ASYNC_CONTEXT = "async context manager"
 
+    __hash__ = object.__hash__  # see Plan
+
     @property
     def is_async(self) -> bool:
         return self in _ASYNC
