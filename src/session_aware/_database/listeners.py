@@ -7,7 +7,7 @@ Listeners of the class and of ``Session`` count there as well, registered before
 
 Lending saves time, too. SQLAlchemy looks up each event of a new session anew, and finds the same objects for every session
 of a class that has no listeners of its own. They are lent with the rest. (A question for SQLAlchemy: could a new session
-share the events of its class until it gets a listener? An empty ``with maker.begin()`` spends a fifth there, 2.1.9.)
+share the events of its class until it gets a listener? It saves 46,000 instructions of 329,000 of an empty unit, 2.1.9.)
 
 Two private names are used, ``_for_class`` and ``parent_listeners``, which every version since 2.0.0 has. Without them, and
 for a class that refuses to have a subclass, the library listens to all sessions of the class.
