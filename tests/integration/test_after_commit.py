@@ -83,6 +83,18 @@ def test_runs_after_the_callers_commit(database: SyncDatabase) -> None:
     assert work.seen == [("ann", ["ann", "bob"]), ("bob", ["ann", "bob"])]
 
 
+def test_runs_after_the_listeners_of_the_transactions_end(sqlite: SyncDatabase) -> None:
+    ended: list[str] = []
+
+    @event.listens_for(sqlite.maker, "after_transaction_end")
+    def _ended(*_: object) -> None:
+        ended.append("listener")
+
+    with sqlite.maker.begin() as session:
+        after_commit(session, lambda: ended.append("callback"))
+    assert ended == ["listener", "callback"]
+
+
 def test_runs_once_although_the_session_goes_on(database: SyncDatabase) -> None:
     work = Work(database)
     with database.maker() as session:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import Engine, create_engine, delete, insert, select, text, update
+from sqlalchemy import Column, Engine, Integer, MetaData, Table, create_engine, delete, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker, with_loader_criteria
@@ -212,6 +212,19 @@ def test_construct_that_writes_is_not_sent(database: SyncDatabase, kind: str) ->
         f"({verb}). It was not sent. Remove both, or write in a method without them."
     )
     assert database.owners() == ["ann"]
+
+
+def test_defaults_of_a_construct_that_writes_are_not_asked_for(sqlite: SyncDatabase) -> None:
+    asked: list[int] = []
+
+    def default() -> int:
+        asked.append(1)
+        return 1
+
+    table = Table("other", MetaData(), Column("id", Integer, primary_key=True, default=default))
+    with pytest.raises(PolicyConflictError, match=r"this statement writes \(INSERT\)"):
+        seeded(sqlite).run(lambda session: session.execute(insert(table)))
+    assert asked == []
 
 
 def test_swallowed_refusal_writes_nothing_and_reading_goes_on(database: SyncDatabase) -> None:
@@ -454,6 +467,7 @@ def test_connection_of_other_code_is_switched_and_switched_back(database: SyncDa
             bound.run(lambda session: session.execute(delete(Account)))
         connection.execute(delete(Account))
         connection.rollback()
+        assert len(connection.dispatch.before_execute) == len(connection.dispatch.before_cursor_execute) == 0
     assert database.owners() == ["ann"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
@@ -164,6 +165,17 @@ def test_no_attempt_is_started_that_would_begin_after_the_timeout(async_postgres
             await asyncio.wait_for(work.arun(afailing(50)), 20)
 
     async_postgres.run(scenario())
+    assert len(work.sessions) == 1
+
+
+def test_first_attempt_counts_for_the_timeout(sqlite: SyncDatabase) -> None:
+    def slow(_: Session) -> None:
+        time.sleep(0.06)
+        raise ConnectionError
+
+    work = work_on(sqlite, Retry(attempts=5, timeout=0.05, wait_initial=0, wait_max=0))
+    with pytest.raises(ConnectionError):
+        work.run(slow)
     assert len(work.sessions) == 1
 
 

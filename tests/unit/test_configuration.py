@@ -9,6 +9,7 @@ from sqlalchemy.orm import sessionmaker
 from session_aware import Propagation, SessionFactoryError, SessionPolicy, configure
 from session_aware._unit import configuration
 from session_aware._unit.configuration import NO_SETTINGS
+from session_aware._unit.policy import NO_POLICY
 
 MAKER = sessionmaker()
 
@@ -65,6 +66,14 @@ def test_refused_policy_changes_nothing() -> None:
     with pytest.raises(ValueError, match="names no level"):
         configure(session_factory=MAKER, isolation_level="")
     assert configuration.settings is NO_SETTINGS
+
+
+def test_policy_that_says_nothing_is_the_one_that_calls_compare_with() -> None:
+    configure(observer=print)
+    assert configuration.settings.policy is NO_POLICY
+    configure(read_only=True)
+    configure(read_only=None)
+    assert configuration.settings.policy is NO_POLICY
 
 
 def test_configured_factories_cannot_be_changed_in_place() -> None:

@@ -50,7 +50,7 @@ _CHECKED_KEY: Final = "session_aware.has_transactions"
 _TWINS_KEY: Final = "_session_aware_twins"
 _OPTIONS_KEY: Final = "_session_aware_options"
 _LEVEL_AT_CONNECT: Final = "_on_connect_isolation_level"
-"""Where SQLAlchemy keeps ``create_engine(isolation_level=)``. Without it such an engine's connections would be switched."""
+"""Where SQLAlchemy keeps ``create_engine(isolation_level=)``. If AUTOCOMMIT is set again, 2.0.0 takes it back afterwards."""
 
 _SHOULD_COMMIT: Final = 2
 _IS_CLOSED: Final = 3
