@@ -29,7 +29,7 @@ from session_aware.exceptions import NestedSessionWarning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import CodeType, FrameType
+    from types import FrameType
 
     from sqlalchemy.engine import URL
 
@@ -135,8 +135,8 @@ def outer_sessions(opening: Opening) -> list[Outer]:
         if frame is None and (frame := frame_of_parent()) is None:
             break
         code = frame.f_code
-        may_have_one = is_block_open or (code.co_kwonlyargcount and "session" in code.co_varnames and _is_body(code))
-        if may_have_one and (here := list(_sessions_in(frame))):
+        may_be_a_body = code.co_kwonlyargcount and "session" in code.co_varnames and LANE_VARIABLE not in code.co_freevars
+        if (is_block_open or may_be_a_body) and (here := list(_sessions_in(frame))):
             if not _is_of_this_task(frame):
                 break
             found += here
@@ -167,15 +167,11 @@ def _sessions_in(frame: FrameType) -> Iterator[Outer]:
         if block is not None and (outer := _outer(block.name, block.session)) is not None:
             yield outer
     code = frame.f_code
-    if _is_body(code):
+    keyword_only = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    if "session" in keyword_only and LANE_VARIABLE not in code.co_freevars:
         name = code.co_qualname.rpartition("<locals>.")[2]
         if (outer := _outer(name, frame.f_locals.get("session"))) is not None:
             yield outer
-
-
-def _is_body(code: CodeType) -> bool:
-    keyword_only = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-    return "session" in keyword_only and LANE_VARIABLE not in code.co_freevars
 
 
 def _outer(name: str, session: Any) -> Outer | None:  # noqa: ANN401 - a session, a registry, or a stand-in for one
