@@ -20,6 +20,7 @@ from session_aware import (
     Propagation,
     SessionAwareService,
     SessionFactoryError,
+    SessionParameterError,
     auto_session_ctx,
     auto_session_func,
     configure,
@@ -456,6 +457,33 @@ def test_session_whose_factory_has_begun_a_transaction_is_refused(postgres: Sync
 
     with pytest.raises(PolicyConflictError, match="its isolation level is AUTOCOMMIT, but"):
         accounts_on(begun).names()
+
+
+def test_session_whose_factory_has_begun_in_autocommit_is_taken(postgres: SyncDatabase) -> None:
+    engine = create_engine(postgres.engine.url, isolation_level="AUTOCOMMIT")
+
+    def begun() -> Session:
+        session = Session(engine)
+        session.connection()
+        return session
+
+    accounts = accounts_on(begun)
+    assert accounts.names() == []
+    with pytest.raises(PolicyConflictError, match="this statement writes"):
+        accounts.run(lambda session: session.execute(delete(Account)))
+    engine.dispose()
+
+
+def test_engine_of_the_unit_may_be_passed_in_again(database: SyncDatabase) -> None:
+    seen: list[bool] = []
+    seeded(database).run(lambda session: seen.append(session.get_bind(bind=session.get_bind()) is session.get_bind()))
+    assert seen == [True]
+
+
+def test_given_session_of_the_other_kind_is_refused(sqlite: SyncDatabase) -> None:
+    other: Any = AsyncSession()
+    with pytest.raises(SessionParameterError, match="it needs a Session, but 'session' is of type AsyncSession"):
+        accounts_on(sqlite.maker).names(session=other)
 
 
 def test_connection_of_other_code_is_switched_and_switched_back(database: SyncDatabase) -> None:
