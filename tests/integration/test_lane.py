@@ -461,6 +461,22 @@ def test_template_that_is_new_displaces_the_oldest_alone(monkeypatch: pytest.Mon
     assert [shape.positional[1] for shape in lane._templates] == list("bcde")
 
 
+def test_ten_thousand_parameter_lists_are_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[lane._Shape] = []
+
+    def compiling(shape: lane._Shape) -> lane._Template:
+        compiled.append(shape)
+        return template
+
+    [template, *_] = lane._templates.values()
+    shapes = [next(iter(lane._templates))._replace(positional=("self", f"a{number}")) for number in range(10_000)]
+    monkeypatch.setattr(lane, "_templates", {})
+    monkeypatch.setattr(lane, "_compiled", compiling)
+    for shape in shapes * 2:
+        lane._template(shape)
+    assert len(compiled) == 10_000
+
+
 def test_templates_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     def make(number: int) -> None:
         scope: dict[str, Any] = {}

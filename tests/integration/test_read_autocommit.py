@@ -136,6 +136,16 @@ def test_async_callables_read_without_a_transaction(async_database: AsyncDatabas
     assert async_database.checked_out == 0
 
 
+def test_observer_hears_how_it_ended(database: SyncDatabase) -> None:
+    accounts = seeded(database)
+    outcomes: list[tuple[str, int]] = []
+    configure(observer=lambda record: outcomes.append((record.outcome, record.attempts)))
+    accounts.names()
+    with pytest.raises(LookupError):
+        accounts.run(lambda _: {}.pop("nothing"))
+    assert outcomes == [("discarded", 1), ("rolled back", 1)]
+
+
 def test_connection_has_transactions_again_afterwards(database: SyncDatabase) -> None:
     accounts = seeded(database)
     for _ in range(2):

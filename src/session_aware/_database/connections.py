@@ -287,7 +287,7 @@ class Preparation:
         # An engine may be in AUTOCOMMIT by itself. A listener of SQLite may send BEGIN (None), which does no harm here.
         if driver.is_autocommit(connection) is False and not is_pretended:
             check_isolation_level(_AUTOCOMMIT, connection.get_isolation_level(), name=self._name)
-        if _OPTIONS_KEY not in vars(connection.engine):  # it is not of a twin, where the listener is already
+        if not events.refuses_writes(connection.engine):
             events.refuse_writes(connection)
             if not is_pretended:
                 self._undo.append(partial(events.allow_writes, connection))

@@ -50,6 +50,7 @@ __all__ = [
     "owner_of",
     "refuse_statements",
     "refuse_writes",
+    "refuses_writes",
     "unwatch",
     "warn_of_use_after_commit",
     "watch",
@@ -63,7 +64,7 @@ ENDED_KEY: Final = "session_aware.ended"
 
 
 _PART_KEY: Final = "_session_aware_part"
-_TWIN_KEY: Final = "_session_aware_reads"
+_REFUSES_KEY: Final = "_session_aware_refuses"
 _BY_ITSELF: Final = SessionTransactionOrigin.AUTOBEGIN
 
 Begun: TypeAlias = "dict[Connection, tuple[RootTransaction | None, Owner | None]]"
@@ -190,9 +191,14 @@ def refuse_writes(target: Connection | Engine) -> None:
         target: A connection, or an engine whose connections are all in AUTOCOMMIT.
     """
     if isinstance(target, Engine):
-        vars(target)[_TWIN_KEY] = True
+        vars(target)[_REFUSES_KEY] = True
     listen(target, "before_execute", _refuse_write)
     listen(target, "before_cursor_execute", _refuse_inner_write)
+
+
+def refuses_writes(engine: Engine) -> bool:
+    """Say whether ``refuse_writes`` was called for this engine."""
+    return _REFUSES_KEY in vars(engine)
 
 
 def allow_writes(connection: Connection) -> None:
@@ -203,7 +209,7 @@ def allow_writes(connection: Connection) -> None:
 
 def _refuse_write(connection: Connection, statement: Any, *_: object) -> None:  # noqa: ANN401 - whatever SQLAlchemy executes
     # As early as that, because the defaults of an INSERT may be asked of the server before it is sent.
-    if _writes(statement) or (isinstance(statement, SavepointClause) and _TWIN_KEY in vars(connection.engine)):
+    if _writes(statement) or (isinstance(statement, SavepointClause) and refuses_writes(connection.engine)):
         _refuse_part(connection, statement)
 
 
@@ -232,7 +238,7 @@ def _locks(construct: object) -> bool:
 
 def _refuse_part(connection: Connection, part: Any) -> None:  # noqa: ANN401 - see above
     owner = owner_of(connection)
-    is_without = _TWIN_KEY not in vars(connection.engine) if owner is None else not owner.is_autocommit
+    is_without = not refuses_writes(connection.engine) if owner is None else not owner.is_autocommit
     if is_without:
         return  # the listener is on a Connection of other code, or before SQLAlchemy 2.0.38 on the whole engine, see listen
     name = "session.get_bind()" if owner is None else owner.name

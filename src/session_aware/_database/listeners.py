@@ -1,6 +1,6 @@
 """Listen to SQLAlchemy's events in every version from 2.0.0 on, at the cost of those sessions alone that are listened to.
 
-A listener on ``Session`` would cost every session of the process, and ``event.listen`` on one session costs a quarter of an
+A listener on ``Session`` would cost every session of the process, and ``event.listen`` on one session costs a third of an
 empty unit. So for each class of sessions the library has a subclass with class listeners of its own, and lends the events of
 that subclass to the sessions that it hears: they stay of their own class, and their ``dispatch`` is that of the subclass.
 Listeners of the class and of ``Session`` count there as well, registered before or later.

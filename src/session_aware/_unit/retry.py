@@ -1,6 +1,6 @@
 """The attempts of one owned call: tenacity waits, ``Retry`` says how often and how long.
 
-The first attempt is made without tenacity, whose objects would cost a call that succeeds two thirds of an empty unit. If it
+The first attempt is made without tenacity, whose objects would cost a call that succeeds a third of an empty unit. If it
 fails, tenacity starts with a call that raises its error once more, and so judges it like every other one.
 """
 
