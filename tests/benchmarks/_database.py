@@ -5,8 +5,8 @@ has them by default.
 """
 
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from sqlalchemy import AsyncAdaptedQueuePool, Engine, QueuePool, create_engine, select
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
@@ -20,6 +20,7 @@ __all__ = [
     "ainsert_one",
     "amaker",
     "aselect_one",
+    "begun",
     "engine",
     "expiring",
     "insert_one",
@@ -82,6 +83,14 @@ async def aselect_one(session: AsyncSession) -> Account:
 async def ainsert_one(session: AsyncSession) -> None:
     """Add a row; the commit sends it."""
     session.add(Account(owner="bob"))
+
+
+@contextmanager
+def begun(session: Session) -> Iterator[None]:
+    """Keep a session in a transaction that has its connection."""
+    with session, session.begin():
+        session.connection()
+        yield
 
 
 @asynccontextmanager

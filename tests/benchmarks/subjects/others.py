@@ -1,14 +1,15 @@
 """Code that does not use the library, in a process that has used it or not: OTHERS says which."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from tests.benchmarks._case import CALLS, Case
-from tests.benchmarks._database import Account, engine, maker, new_engine, select_one
+from tests.benchmarks._database import Account, begun, engine, maker, new_engine, select_one
 
 __all__ = ["SUBJECTS"]
 
@@ -44,12 +45,7 @@ elif _OTHERS == "used on another engine":
 _connection = engine.connect()
 _session = maker()
 
-
-@contextmanager
-def _begun() -> Iterator[None]:
-    with _session, _session.begin():
-        _session.connection()
-        yield
+_begun = partial(begun, _session)
 
 
 def _case(work: Callable[[Session], object], around: Callable[[], AbstractContextManager[object]] | None = None) -> Case:

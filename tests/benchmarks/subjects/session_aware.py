@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from sqlalchemy.orm import Session, sessionmaker
@@ -20,7 +21,7 @@ from session_aware import (
 from session_aware._call import lane
 from tests.benchmarks._case import CALLS, Case
 from tests.benchmarks._creation import creation_case
-from tests.benchmarks._database import amaker, engine, maker
+from tests.benchmarks._database import amaker, begun, engine, maker
 from tests.benchmarks._service import Decorators, auto_cases, manual_cases, service
 
 __all__ = ["SUBJECTS"]
@@ -71,13 +72,6 @@ _session = maker()
 
 
 @contextmanager
-def _begun() -> Iterator[None]:
-    with _session, _session.begin():
-        _session.connection()
-        yield
-
-
-@contextmanager
 def _observed() -> Iterator[None]:
     def observe(record: UnitRecord) -> None:
         pass
@@ -98,7 +92,7 @@ _OPTIONS = {
     "options: retry": Case("service.empty(1)", {"service": _with({"retry": Retry()})}, CALLS),
     "options: read-only": Case("service.empty(1)", {"service": _with({"read_only": True})}, CALLS),
     "options: isolation level": Case("service.empty(1)", {"service": _with({"isolation_level": "SERIALIZABLE"})}, CALLS),
-    "options: savepoint": Case("service.empty(1, session=session)", _NESTED, CALLS, around=_begun),
+    "options: savepoint": Case("service.empty(1, session=session)", _NESTED, CALLS, around=partial(begun, _session)),
     "options: two classes": Case("service.empty(1); other.empty(1)", _PLAIN, CALLS, items=2),
     "options: observer": Case("service.empty(1)", _PLAIN, CALLS, around=_observed),
 }
