@@ -142,7 +142,7 @@ def test_observer_hears_how_it_ended(database: SyncDatabase) -> None:
     configure(observer=lambda record: outcomes.append((record.outcome, record.attempts)))
     accounts.names()
     with pytest.raises(LookupError):
-        accounts.run(lambda _: {}.pop("nothing"))
+        accounts.run(lambda _: dict[str, int]().pop("nothing"))
     assert outcomes == [("discarded", 1), ("rolled back", 1)]
 
 
