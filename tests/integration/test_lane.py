@@ -19,7 +19,7 @@ import traceback
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import TYPE_CHECKING, Any, cast
 from unittest import mock
 
@@ -445,7 +445,7 @@ def test_what_calls_with_async_generators_and_generators_return_is_the_bodys() -
         assert asyncio.run(consume(Streams().astream(**given))) == [1, 4, 7]
 
 
-@pytest.mark.skipif(not lane.IS_ON, reason="this run is one without lanes")
+@has_lane
 def test_template_that_is_new_displaces_the_oldest_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def define(name: str) -> None:
         exec(f"class One(SessionAwareService):\n  def run(self, {name}, *, session: Session): ...", globals())  # noqa: S102
@@ -468,8 +468,10 @@ def test_ten_thousand_parameter_lists_are_compiled_once(monkeypatch: pytest.Monk
         compiled.append(shape)
         return template
 
-    [template, *_] = lane._templates.values()
-    shapes = [next(iter(lane._templates))._replace(positional=("self", f"a{number}")) for number in range(10_000)]
+    shape = lane._shape(cast("FunctionType", Words.stream), lane.Binding.INSTANCE)
+    assert shape is not None
+    template = lane._compiled(shape)
+    shapes = [shape._replace(positional=("self", f"a{number}")) for number in range(10_000)]
     monkeypatch.setattr(lane, "_templates", {})
     monkeypatch.setattr(lane, "_compiled", compiling)
     for shape in shapes * 2:
