@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import pytest
@@ -731,6 +733,51 @@ def test_async_read_factory_serves_read_only_units(databases: Databases) -> None
 
     assert replica.run(Here().owners()) == []
     assert replica.recorder.events == UNDONE
+
+
+POLICIES: list[dict[str, Any]] = [{"read_only": True}, {"isolation_level": SERIALIZABLE}]
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+def test_unit_keeps_its_connection_if_the_engine_gets_options_meanwhile(policy: Any, database: SyncDatabase) -> None:
+    with auto_session_ctx(session_factory=database.maker, **policy) as session:
+        connection = session.connection()
+        database.engine.update_execution_options(mine=1)
+        assert session.connection() is connection
+        assert database.checked_out == 1
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+def test_units_keep_their_connections_if_they_are_an_engines_first_at_once(policy: Any, database: SyncDatabase) -> None:
+    preparing, begun = threading.Barrier(2), threading.Barrier(2)
+
+    @auto_session_func(session_factory=database.maker, **policy)
+    def keep(*, session: Session) -> bool:
+        connection = session.connection()
+        begun.wait(30)
+        return session.connection() is connection
+
+    event.listen(database.engine, "set_engine_execution_options", lambda *_: preparing.wait(30))
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.submit(keep), pool.submit(keep)
+        assert (first.result(), second.result()) == (True, True)
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=str)
+def test_engine_that_is_told_to_echo_does_so_for_units_with_a_policy(
+    policy: Any, database: SyncDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    def sent() -> bool:
+        caplog.clear()
+        with auto_session_ctx(session_factory=database.maker, **policy) as session:
+            session.execute(text("SELECT 17"))
+        return "SELECT 17" in caplog.messages
+
+    echoes = []
+    for value in (False, True, False):
+        database.engine.echo = value
+        echoes.append(sent())
+    assert echoes == [False, True, False]
 
 
 # Isolation level

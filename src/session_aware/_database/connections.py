@@ -48,7 +48,6 @@ this key, and calls that join are checked against it. The value is None until a 
 _AUTOCOMMIT: Final = "AUTOCOMMIT"
 _CHECKED_KEY: Final = "session_aware.has_transactions"
 _TWINS_KEY: Final = "_session_aware_twins"
-_OPTIONS_KEY: Final = "_session_aware_options"
 _LEVEL_AT_CONNECT: Final = "_on_connect_isolation_level"
 """Where SQLAlchemy keeps ``create_engine(isolation_level=)``. If AUTOCOMMIT is set again, 2.0.0 takes it back afterwards."""
 
@@ -216,6 +215,7 @@ class Preparation:
         "_options",
         "_read_only",
         "_session",
+        "_twins",
         "_undo",
         "_undo_on_connection",
     )
@@ -227,6 +227,7 @@ class Preparation:
         self._name = name
         self._undo: list[Callable[[], object]] = []
         self._undo_on_connection: list[Callable[[], object]] = []
+        self._twins: dict[Engine, Engine] = {}  # of one unit: the session has a connection for each engine that it is told
         self._choose = session.get_bind
         self._is_autocommit = isolation_level == _AUTOCOMMIT
         self._options: dict[str, Any] = {} if self._level is None else {"isolation_level": self._level}
@@ -245,7 +246,10 @@ class Preparation:
             if not bind.in_transaction():
                 self._set_on_connection(bind)
             return bind
-        return _twin(bind, self._options)
+        if (twin := self._twins.get(bind)) is None:
+            twin = self._twins[bind] = _twin(bind, self._options)
+            self._twins[twin] = twin  # a twin may be passed in again
+        return twin
 
     def _set_on_connection(self, connection: Connection) -> None:
         """Set the options on a Connection that belongs to other code and keeps them until they are set back."""
@@ -309,16 +313,17 @@ class Preparation:
 
 
 def _twin(engine: Engine, options: dict[str, Any]) -> Engine:
-    """Return the engine with execution options, on the same pool. An engine keeps its twins as long as its options stay."""
-    own = vars(engine)
-    if own.get(_OPTIONS_KEY) == options:
-        return engine  # it is a twin, which is passed in again
-    base = engine.get_execution_options()
-    twins: dict[tuple[object, ...], tuple[object, Engine]] = own.setdefault(_TWINS_KEY, {})
-    key = tuple(options.items())
+    """Return the engine with execution options, on the same pool.
+
+    An engine keeps its twins for later units. SQLAlchemy copies the engine's own options and ``echo`` into a twin, so a
+    change of those asks for another one.
+    """
+    own = engine.get_execution_options()
+    twins: dict[tuple[object, ...], tuple[object, Engine]] = vars(engine).setdefault(_TWINS_KEY, {})
+    key = (engine.echo, *options.items())
     known = twins.get(key)
-    if known is None or known[0] is not base:
-        known = twins[key] = base, _new_twin(engine, options)
+    if known is None or known[0] is not own:
+        known = twins[key] = own, _new_twin(engine, options)
     return known[1]
 
 
@@ -332,7 +337,6 @@ def _new_twin(engine: Engine, options: dict[str, Any]) -> Engine:
         vars(twin)["connect"] = lambda: connect().execution_options(isolation_level=level)
     if level == _AUTOCOMMIT:
         events.refuse_writes(twin)
-    vars(twin)[_OPTIONS_KEY] = options
     return twin
 
 
