@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any, TypeAlias
 
-__all__ = ["CALLS", "NOTHING", "Case", "Mark"]
+__all__ = ["CALLS", "NOTHING", "Around", "Case", "Mark"]
 
+Around: TypeAlias = Callable[[], AbstractContextManager[Any] | AbstractAsyncContextManager[Any]]
 Mark: TypeAlias = Callable[[], object]
 
 CALLS = 8
@@ -44,7 +45,7 @@ class Case:
     times: int = 200
     items: int = 1
     is_async: bool = False
-    around: Callable[[], AbstractContextManager[Any] | AbstractAsyncContextManager[Any]] = nullcontext
+    around: Around = nullcontext
 
     def measure(self, mark: Mark, *, times: int, rounds: int = 1) -> None:
         """Call ``mark`` before and after ``times`` repetitions, for ``rounds`` times. The collector rests, as in timeit."""

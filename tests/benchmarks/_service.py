@@ -1,13 +1,14 @@
 """The service of every subject that injects ``session``: one class body, each kind of callable behind its decorator."""
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
-from tests.benchmarks._case import CALLS, Case
+from tests.benchmarks._case import CALLS, Around, Case
 from tests.benchmarks._database import adisposed, ainsert_one, amaker, aselect_one, insert_one, maker, select_one
 
-__all__ = ["Decorators", "auto_cases", "manual_cases", "service"]
+__all__ = ["Decorators", "auto_cases", "body_cases", "manual_cases", "service"]
 
 Decorator: TypeAlias = Callable[..., Any]
 
@@ -109,14 +110,34 @@ def manual_cases(cls: type, decorators: Decorators, of: str = "manual") -> dict[
 def auto_cases(cls: type, decorators: Decorators) -> dict[str, Case]:
     """Return the calls without one."""
     found = _cases(cls, decorators, "auto", "", CALLS)
-    names = {"service": cls()}
-    if decorators.plain is not None:
-        found["auto: select"] = Case("service.select(1)", names, CALLS)
-        found["auto: insert"] = Case("service.insert(1)", names, CALLS)
-    if decorators.coroutine is not None:
-        found["auto: async def, select"] = Case("await service.aselect(1)", names, CALLS, is_async=True, around=adisposed)
-        found["auto: async def, insert"] = Case("await service.ainsert(1)", names, CALLS, is_async=True, around=adisposed)
+    for name, case in body_cases({"service": cls()}).items():
+        if (decorators.coroutine if case.is_async else decorators.plain) is not None:
+            found[name] = case
     return found
+
+
+def body_cases(names: Mapping[str, object], arguments: str = "1", around: Around = adisposed) -> dict[str, Case]:
+    """Return the calls without a session of those methods that a service has, for each body.
+
+    Args:
+        names: The ``service``, whose methods have the names of those above, and what the arguments use.
+        arguments: What the methods are called with.
+        around: Makes what is entered around the async calls.
+    """
+    plain = Case("", names, CALLS)
+    asynchronous = replace(plain, is_async=True, around=around)
+    return {
+        f"auto: {body}": replace(like, statement=f"{call}({arguments})")
+        for body, call, like in (
+            ("instance method", "service.empty", plain),
+            ("select", "service.select", plain),
+            ("insert", "service.insert", plain),
+            ("async def", "await service.aempty", asynchronous),
+            ("async def, select", "await service.aselect", asynchronous),
+            ("async def, insert", "await service.ainsert", asynchronous),
+        )
+        if hasattr(names["service"], call.rpartition(".")[2])
+    }
 
 
 def _cases(cls: type, decorators: Decorators, of: str, given: str, times: int) -> dict[str, Case]:

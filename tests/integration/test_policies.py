@@ -752,7 +752,7 @@ def test_units_keep_their_connections_if_they_are_an_engines_first_at_once(polic
     preparing, begun = threading.Barrier(2), threading.Barrier(2)
 
     @auto_session_func(session_factory=database.maker, **policy)
-    def keep(*, session: Session) -> bool:
+    def keep(*, session: Session = NEW_SESSION) -> bool:
         connection = session.connection()
         begun.wait(30)
         return session.connection() is connection

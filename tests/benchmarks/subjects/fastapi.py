@@ -3,9 +3,10 @@
 from importlib import import_module
 from typing import Any
 
-from tests.benchmarks._case import CALLS, Case
+from tests.benchmarks._case import Case
 from tests.benchmarks._creation import creation_case
-from tests.benchmarks._database import adisposed, ainsert_one, amaker, aselect_one, insert_one, maker, select_one
+from tests.benchmarks._database import ainsert_one, amaker, aselect_one, insert_one, maker, select_one
+from tests.benchmarks._service import body_cases
 
 __all__ = ["SUBJECTS"]
 
@@ -46,12 +47,7 @@ SUBJECTS = {
     "fastapi-transactional": {
         "manual: instance method": Case("service.empty(1)", _NAMES, around=_library.session_manager),
         "manual: async def": Case("await service.aempty(1)", _NAMES, is_async=True, around=_library.async_session_manager),
-        "auto: instance method": Case("service.empty(1)", _NAMES, CALLS),
-        "auto: select": Case("service.select(1)", _NAMES, CALLS),
-        "auto: insert": Case("service.insert(1)", _NAMES, CALLS),
-        "auto: async def": Case("await service.aempty(1)", _NAMES, CALLS, is_async=True, around=adisposed),
-        "auto: async def, select": Case("await service.aselect(1)", _NAMES, CALLS, is_async=True, around=adisposed),
-        "auto: async def, insert": Case("await service.ainsert(1)", _NAMES, CALLS, is_async=True, around=adisposed),
+        **body_cases(_NAMES),
         **creation_case(_library.with_transaction),
     }
 }

@@ -8,9 +8,10 @@ import os
 from importlib import import_module
 from typing import Any
 
-from tests.benchmarks._case import CALLS, Case
+from tests.benchmarks._case import Case
 from tests.benchmarks._creation import creation_case
 from tests.benchmarks._database import Account, Base, engine, insert_one, select_one
+from tests.benchmarks._service import body_cases
 
 __all__ = ["SUBJECTS"]
 
@@ -51,9 +52,7 @@ _NAMES = {"service": _Oslo(), "context": _context}
 SUBJECTS = {
     "oslo.db, its own engine" if _IS_OWN else "oslo.db": {
         "manual: instance method": Case("service.empty(context, 1)", _NAMES, around=lambda: _manager.writer.using(_context)),
-        "auto: instance method": Case("service.empty(context, 1)", _NAMES, CALLS),
-        "auto: select": Case("service.select(context, 1)", _NAMES, CALLS),
-        "auto: insert": Case("service.insert(context, 1)", _NAMES, CALLS),
+        **body_cases(_NAMES, "context, 1"),
         **creation_case(_manager.writer),
     }
 }

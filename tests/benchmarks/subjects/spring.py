@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Any
 
-from tests.benchmarks._case import CALLS, Case
+from tests.benchmarks._case import Case
 from tests.benchmarks._creation import creation_case
 from tests.benchmarks._database import adisposed, ainsert_one, amaker, aselect_one
+from tests.benchmarks._service import body_cases
 
 __all__ = ["SUBJECTS"]
 
@@ -45,9 +46,7 @@ _NAMES = {"service": _Service()}
 SUBJECTS = {
     "sqlalchemy-transactional": {
         "manual: async def": Case("await service.aempty(1)", _NAMES, is_async=True, around=_within_unit),
-        "auto: async def": Case("await service.aempty(1)", _NAMES, CALLS, is_async=True, around=_within_makers),
-        "auto: async def, select": Case("await service.aselect(1)", _NAMES, CALLS, is_async=True, around=_within_makers),
-        "auto: async def, insert": Case("await service.ainsert(1)", _NAMES, CALLS, is_async=True, around=_within_makers),
+        **body_cases(_NAMES, around=_within_makers),
         **creation_case(_library.transactional),
     }
 }

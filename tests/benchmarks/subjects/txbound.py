@@ -3,9 +3,10 @@
 from importlib import import_module
 from typing import Any
 
-from tests.benchmarks._case import CALLS, Case
+from tests.benchmarks._case import Case
 from tests.benchmarks._creation import creation_case
-from tests.benchmarks._database import adisposed, ainsert_one, amaker, aselect_one, insert_one, maker, select_one
+from tests.benchmarks._database import ainsert_one, amaker, aselect_one, insert_one, maker, select_one
+from tests.benchmarks._service import body_cases
 
 __all__ = ["SUBJECTS"]
 
@@ -64,12 +65,7 @@ _NAMES = {"service": _Txbound()}
 SUBJECTS = {
     "transactional-boundary": {
         "manual: instance method": Case("service.unit()", {"service": _Joining()}, 3, items=_CALLS),
-        "auto: instance method": Case("service.empty(number=1)", _NAMES, CALLS),
-        "auto: select": Case("service.select(number=1)", _NAMES, CALLS),
-        "auto: insert": Case("service.insert(number=1)", _NAMES, CALLS),
-        "auto: async def": Case("await service.aempty(number=1)", _NAMES, CALLS, is_async=True, around=adisposed),
-        "auto: async def, select": Case("await service.aselect(number=1)", _NAMES, CALLS, is_async=True, around=adisposed),
-        "auto: async def, insert": Case("await service.ainsert(number=1)", _NAMES, CALLS, is_async=True, around=adisposed),
+        **body_cases(_NAMES, "number=1"),
         **creation_case(_sync.transactional),
     }
 }
