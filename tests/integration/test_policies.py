@@ -828,6 +828,7 @@ def test_method_of_two_classes_is_decided_once_for_each(sqlite: SyncDatabase, mo
     monkeypatch.setattr(wrapper, "_LIMIT", 1)  # more classes than are kept: right, though not fast
     configure(resolve_commit=False)
     assert [(Base().level(), Reading().level()) for _ in range(2)] == [(False, True)] * 2
+    assert len(decided) == 2 + 4
 
 
 def level_and_option(session: Session) -> tuple[str, object]:

@@ -67,10 +67,10 @@ def _runner(kind: Kind, request: Request) -> Runner:
     return cast("Runner", (of_kind.RETRYING if is_retried else of_kind.RUNNERS)[kind])
 
 
-_Decided: TypeAlias = "tuple[SessionPolicy | None, SessionPolicy | None, Request, Runner | None]"
-"""The policies of a class, which keeps its id from being given again, and of ``configure``, and what follows from them."""
+_Decided: TypeAlias = "tuple[SessionPolicy | None, Request, Runner | None, SessionPolicy | None]"
+"""The policy of ``configure``, what follows from it, and the policy of the class, so that no other one gets its id."""
 
-_NOT_DECIDED: Final[_Decided] = (None, None, Request(JOIN, "", NO_POLICY, commits=False), None)
+_NOT_DECIDED: Final[_Decided] = (None, Request(JOIN, "", NO_POLICY, commits=False), None, None)
 _LIMIT: Final = 256  # policies of classes for which a method keeps its decision
 _OMITTED: Final = 0
 _GIVEN: Final = 1
@@ -130,12 +130,12 @@ class Dispatcher:
         configured = settings.policy
         # One read, one assignment: safe between threads without a lock.
         decided = self._decided[given]
-        known_class, known_configured, request, runner = decided.get(id(of_class), _NOT_DECIDED)
-        if known_class is not of_class or known_configured is not configured:
+        known, request, runner, _ = decided.get(id(of_class), _NOT_DECIDED)
+        if known is not configured:
             request, runner = self._decide(of_class, configured, given), None
             if len(decided) >= _LIMIT:
                 decided.clear()
-            decided[id(of_class)] = of_class, configured, request, runner
+            decided[id(of_class)] = configured, request, runner, of_class
         if request.plan is JOIN:
             return wrapped(*args, **kwargs)
         if given is not _GIVEN:
@@ -145,7 +145,7 @@ class Dispatcher:
             )
         if runner is None:  # only now: a missing factory is reported before a missing greenlet
             runner = _runner(self.declaration.kind, request)
-            decided[id(of_class)] = of_class, configured, request, runner
+            decided[id(of_class)] = configured, request, runner, of_class
         if self.declaration.is_commit is not None and "is_commit" in kwargs:
             commits = request.policy.read_only is not True and bool(kwargs["is_commit"])
             request = dataclasses.replace(request, commits=commits)
