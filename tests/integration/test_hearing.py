@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
-from collections.abc import Iterator
+import importlib
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy import Engine, create_engine, event, select, text
 from sqlalchemy.event import registry
-from sqlalchemy.orm import Session, SessionEvents, make_transient_to_detached, sessionmaker
+from sqlalchemy.orm import Session, SessionEvents, SessionTransaction, make_transient_to_detached, sessionmaker
 
 from session_aware import (
     NEW_SESSION,
     PoisonedTransactionError,
+    PolicyConflictError,
     SessionAwareService,
     SessionOwnershipError,
     after_commit,
@@ -41,11 +44,17 @@ class Own(Session):
     pass
 
 
-class Sealed(Session):
-    """Has no subclasses."""
+class Sealing(type):
+    """Its classes have no subclasses."""
 
-    def __init_subclass__(cls, **_: object) -> None:
-        raise TypeError("no subclass of this")
+    def __new__(mcs, name: str, bases: tuple[type, ...], names: dict[str, Any]) -> Sealing:
+        if any(isinstance(base, Sealing) for base in bases):
+            raise TypeError("no subclass of this")
+        return super().__new__(mcs, name, bases, names)
+
+
+class Sealed(Session, metaclass=Sealing):
+    pass
 
 
 def work_on(factory: Any) -> Work:
@@ -156,11 +165,134 @@ def test_listeners_of_others_are_called_once_and_can_be_removed(engine: Engine, 
     assert len(heard) == 8
 
 
+def listener_places(engine: Engine) -> dict[str, Any]:
+    """Return factories, each with an object that other code listens to."""
+    maker, one = sessionmaker(engine), Session(engine)
+    return {"the class": (maker, maker.class_), "the session": (lambda: one, one), "all sessions": (maker, Session)}
+
+
+PLACES = list(listener_places(create_engine("sqlite://")))
+
+
+@contextlib.contextmanager
+def listening(target: Any, name: str, listener: Callable[..., None]) -> Iterator[None]:
+    event.listen(target, name, listener)
+    try:
+        yield
+    finally:
+        event.remove(target, name, listener)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("units_before", [0, 1])
+def test_callbacks_come_after_the_listeners_of_others(engine: Engine, place: str, units_before: int) -> None:
+    factory, target = listener_places(engine)[place]
+    called: list[str] = []
+    work = work_on(factory)
+
+    def listener(session: Session, transaction: SessionTransaction) -> None:
+        if session.bind is engine and transaction.parent is None:
+            called.append("listener")
+
+    for _ in range(units_before):
+        work.run()
+    with listening(target, "after_transaction_end", listener):
+        work.run(lambda session: after_commit(session, lambda: called.append("callback")))
+    assert called == ["listener", "callback"]
+
+
+@pytest.mark.parametrize("place", ["the class", "all sessions"])
+@pytest.mark.parametrize("units_before", [0, 1])
+def test_changes_of_a_read_only_unit_are_judged_after_the_listeners_of_others(
+    engine: Engine, place: str, units_before: int
+) -> None:
+    factory, target = listener_places(engine)[place]
+    Account.metadata.create_all(engine)
+    with Session(engine) as first, first.begin():
+        first.add(Account(owner="ann"))
+
+    @auto_session_func(session_factory=factory, read_only=True)
+    def change(*new: Account, session: Session = NEW_SESSION) -> None:
+        one = session.scalars(select(Account)).one()
+        one.owner = str(one.owner)  # no change, but SQLAlchemy asks the listeners
+        session.add_all(new)
+        session.flush()
+
+    def take_back(session: Session, *_: object) -> None:
+        for one in session.new:
+            session.expunge(one)
+
+    def add(session: Session, *_: object) -> None:
+        session.add(Account(owner="eve"))
+
+    for _ in range(units_before):
+        change()
+    with listening(target, "before_flush", take_back):
+        change(Account(owner="bob"))
+    with listening(target, "before_flush", add), pytest.raises(PolicyConflictError, match="1 changed object"):
+        change()
+
+
 def test_plain_session_of_the_same_factory_has_no_listener(engine: Engine) -> None:
     maker = sessionmaker(engine)
     work_on(maker).run(lambda session: after_commit(session, lambda: None))
     for session in (maker(), Session(engine)):
         assert [name for name in NAMES if len(getattr(session.dispatch, name))] == []
+
+
+def test_class_of_sessions_is_what_its_users_see(engine: Engine) -> None:
+    known: dict[str, type[Session]] = {}
+
+    class Tenant(Session):
+        def __init_subclass__(cls, **_: object) -> None:
+            super().__init_subclass__()
+            known[cls.__name__] = cls
+
+    class Acme(Tenant):
+        pass
+
+    work = work_on(lambda: known["Acme"](engine))
+    assert [work.run() for _ in range(3)] == [Acme] * 3
+    assert known == {"Acme": Acme}
+
+
+def test_class_with_the_attributes_of_another_one_has_listeners_of_its_own(engine: Engine) -> None:
+    class First(Session):
+        pass
+
+    work_on(lambda: First(engine)).run()
+    attributes = {name: value for name, value in vars(First).items() if name not in {"__dict__", "__weakref__"}}
+    second: Any = type("Second", (Session,), attributes)
+    called: list[str] = []
+    event.listen(second, "after_begin", lambda *_: called.append("second"))
+    work_on(lambda: second(engine)).run()
+    assert called == ["second"]
+
+
+def test_session_behind_a_proxy_keeps_the_listeners_of_its_class(engine: Engine) -> None:
+    called: list[str] = []
+    proxy: Any = importlib.import_module("wrapt").ObjectProxy  # which 1.17 has no type for
+    maker = sessionmaker(engine)
+    event.listen(maker, "after_commit", lambda _: called.append("listener"))
+    with maker.begin() as session:
+        after_commit(proxy(session), lambda: called.append("callback"))
+    assert called == ["listener", "callback"]
+
+
+def test_class_with_events_of_its_own_keeps_them(engine: Engine) -> None:
+    class Audited(Session):
+        pass
+
+    class AuditEvents(SessionEvents):
+        _dispatch_target = Audited
+
+        def audited(self, session: Session) -> None:
+            """Happens when the class says so."""
+
+    called: list[str] = []
+    event.listen(Audited, "audited", lambda _: called.append("audited"))
+    work_on(lambda: Audited(engine)).run(lambda session: session.dispatch.audited(session))
+    assert called == ["audited"]
 
 
 def test_error_that_another_listener_translates_is_a_failure_of_the_unit(engine: Engine) -> None:

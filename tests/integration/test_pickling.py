@@ -142,6 +142,40 @@ print("seen")
 """
 
 
+USED_SESSIONS = """
+import {pickler}
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.orm import Session, sessionmaker
+from session_aware import NEW_SESSION, auto_session_func
+
+class Own(Session):
+    pass
+
+def engine():
+    return create_engine("sqlite://")
+
+called = []
+maker = sessionmaker()
+
+@auto_session_func(session_factory=lambda: Own(engine()))
+def work(*, session: Session = NEW_SESSION):
+    return session.scalar(text("SELECT 1"))
+
+@auto_session_func(session_factory=maker)
+def empty(*, session: Session = NEW_SESSION):
+    return 1
+
+for _ in range(2):
+    again, other, made = {pickler}.loads({pickler}.dumps((work, Own, maker)))
+    assert work() == again() == 1
+    event.listen(other, "after_begin", lambda *_: called.append("begun"))
+    auto_session_func(session_factory=lambda: other(engine()))(work.__wrapped__)()
+    assert made.class_ is not None and empty() == 1
+assert called
+"""
+
+NO_DILL = pytest.mark.skipif(sys.version_info >= (3, 15), reason="dill reads co_lnotab, gone in Python 3.15")
+PICKLERS = ["cloudpickle", pytest.param("dill", marks=NO_DILL)]
 has_lane = pytest.mark.skipif(not lane.IS_ON, reason="the lane is switched off by SESSION_AWARE_LANE=off")
 
 
@@ -193,28 +227,23 @@ def test_copy_of_a_bound_dispatching_method_is_bound_to_the_copy() -> None:
     assert copied is not bound
 
 
+def run(file: Path, program: str, *arguments: str) -> str:
+    file.write_text(program)
+    command = [sys.executable, "-W", "error::UserWarning", str(file), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @has_lane
-@pytest.mark.parametrize(
-    "pickler",
-    [
-        "cloudpickle",
-        pytest.param(
-            "dill", marks=pytest.mark.skipif(sys.version_info >= (3, 15), reason="dill reads co_lnotab, gone in Python 3.15")
-        ),
-    ],
-)
+@pytest.mark.parametrize("pickler", PICKLERS)
 def test_services_of_main_work_in_another_process(pickler: str, tmp_path: Path) -> None:
     said = []
     for name, program in (("writer.py", PROGRAM), ("reader.py", READER)):
-        file = tmp_path / name
-        file.write_text(program.replace("{pickler}", pickler))
-        done = subprocess.run(
-            [sys.executable, "-W", "error::UserWarning", str(file), str(tmp_path / "pickled")],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        said.append(done.stdout)
+        said.append(run(tmp_path / name, program.replace("{pickler}", pickler), str(tmp_path / "pickled")))
     assert said == ["", "seen\n"]
+
+
+@pytest.mark.parametrize("pickler", PICKLERS)
+def test_class_of_sessions_that_units_have_used_is_pickled_as_before(pickler: str, tmp_path: Path) -> None:
+    assert run(tmp_path / "program.py", USED_SESSIONS.replace("{pickler}", pickler)) == ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast, overload
 
 from sqlalchemy.orm import Session
 
-from session_aware._database.listeners import hear, heard, savepoint_around
+from session_aware._database.listeners import hear, hear_last, heard, savepoint_around
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -89,6 +89,7 @@ def after_commit(session: Any, callback: Callable[[], Any]) -> None:
     if callbacks is None:
         callbacks = sync_session.info[_KEY] = _Callbacks()
         hear(sync_session)
+        hear_last(sync_session, "after_transaction_end", _run)
     if not sync_session.in_transaction():
         sync_session.begin()  # as its next statement would
     savepoints = []
@@ -118,7 +119,7 @@ def _forget(session: Session, ended: SessionTransaction) -> None:
         callbacks.waiting = [one for one in callbacks.waiting if undone not in one.savepoints]
 
 
-@heard("after_transaction_end", is_first=False)
+@heard("after_transaction_end", is_last=True)
 def _run(session: Session, ended: SessionTransaction) -> None:
     """Run the waiting callbacks once the outermost transaction has ended, and thus closed its connections."""
     callbacks: _Callbacks | None = session.info.get(_KEY)

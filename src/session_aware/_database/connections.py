@@ -197,7 +197,7 @@ def _nothing() -> None:
 
 
 class Preparation:
-    """Sets the level and READ ONLY on every connection that an owned session takes.
+    """Sets the level and READ ONLY on every connection that an owned session takes, and refuses its flushes.
 
     Args:
         session: The owned session, in a transaction.
@@ -233,6 +233,8 @@ class Preparation:
         self._options: dict[str, Any] = {} if self._level is None else {"isolation_level": self._level}
         if self._read_only and not self._is_autocommit:  # other dialects ignore the option; it costs no round trip
             self._options["postgresql_readonly"] = True
+        if read_only:
+            events.refuse_flushes(session)
         if PRETENDED_LEVEL_KEY in session.info:
             session.info[PRETENDED_LEVEL_KEY] = self._level
         if not is_begun:

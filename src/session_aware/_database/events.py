@@ -28,7 +28,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import ReleaseSavepointClause, SavepointClause
 
 from session_aware._database import faults
-from session_aware._database.listeners import heard, listen, savepoint_around, unlisten
+from session_aware._database.listeners import hear_last, heard, listen, savepoint_around, unlisten
 from session_aware._database.stack import warn
 from session_aware.exceptions import EndedSessionWarning, PolicyConflictError, SessionOwnershipError
 
@@ -48,6 +48,7 @@ __all__ = [
     "allow_writes",
     "leave_alone",
     "owner_of",
+    "refuse_flushes",
     "refuse_statements",
     "refuse_writes",
     "refuses_writes",
@@ -356,7 +357,12 @@ def _note_attached(session: Session, state: InstanceState[Any]) -> None:
         owner.attached = state.class_.__name__
 
 
-@heard("before_flush")
+def refuse_flushes(session: Session) -> None:
+    """Refuse this session's changes, once the listeners of other code have seen them."""
+    hear_last(session, "before_flush", _refuse_flush)
+
+
+@heard("before_flush", is_last=True)
 def _refuse_flush(session: Session, _context: UOWTransaction, _instances: object) -> None:
     owner: Owner | None = session.info.get(OWNER_KEY)
     if owner is None or not owner.is_read_only:

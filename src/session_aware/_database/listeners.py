@@ -9,12 +9,14 @@ Lending saves time, too. SQLAlchemy looks up each event of a new session anew, a
 of a class that has no listeners of its own. They are lent with the rest. (A question for SQLAlchemy: could a new session
 share the events of its class until it gets a listener? It saves 46,000 instructions of 329,000 of an empty unit, 2.1.9.)
 
-Two private names are used, ``_for_class`` and ``parent_listeners``, which every version since 2.0.0 has. Without them, and
-for a class that refuses to have a subclass, the library listens to all sessions of the class.
+Three private names are used, ``_for_class``, ``listeners`` and ``parent_listeners``, which every version since 2.0.0 has.
+Without the first or the last, and for a class that refuses to have a subclass, the library listens to all sessions of the
+class.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from importlib import import_module
 from types import new_class
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
@@ -31,39 +33,63 @@ if TYPE_CHECKING:
 
     F = TypeVar("F", bound="Callable[..., object]")
 
-__all__ = ["engine_without_options", "hear", "heard", "listen", "put_back", "savepoint_around", "unlisten"]
+__all__ = ["engine_without_options", "hear", "hear_last", "heard", "listen", "put_back", "savepoint_around", "unlisten"]
 
 _HEARD: Final = "_session_aware_heard"
 _LENT: Final = "_session_aware_lent"
 _NAMES: Final = [name for name, value in vars(SessionEvents).items() if callable(value) and not name.startswith("_")]
 
 _MODULES: Final = ("after_commit", "events")
-_listeners: Final[list[tuple[str, Callable[..., object], bool]]] = []
-"""The library's listeners: for which event, and whether one comes before those of other code. Objects are passed raw."""
+_listeners: Final[list[tuple[str, Callable[..., object]]]] = []
+"""The library's listeners, each with the name of its event. Objects are passed raw."""
+
+
+class _Silent:
+    """Keeps a subclass of the library from those who count the subclasses of their class in ``__init_subclass__``."""
+
+    __slots__ = ()
+
+    def __init_subclass__(cls, **_: object) -> None:
+        pass
 
 
 class _Lent(NamedTuple):
     """What the library lends to the sessions of one class.
 
     Attributes:
+        of: That class. A class with a copy of its attributes has this object as well, and is not meant.
         cls: The subclass whose class listeners are the library's; None if there is none.
         events: What SQLAlchemy finds for each event of a session of that subclass.
         own: What it finds for a session of the class itself. A session with listeners of its own has others.
     """
 
+    of: type[Session]
     cls: type[Session] | None
     events: dict[str, Any]
     own: dict[str, Any]
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(None), ()  # cloudpickle and dill take classes apart; another process lends anew
 
-def heard(name: str, *, is_first: bool = True) -> Callable[[F], F]:
-    """Register a listener of the library for the event of that name, to come before those of other code or after them."""
+
+def heard(name: str, *, is_last: bool = False) -> Callable[[F], F]:
+    """Register a listener of the library for the event of that name, to come before those of other code.
+
+    Args:
+        name: The name of the event.
+        is_last: Whether ``hear_last`` may put it after those of other code, which SQLAlchemy offers for no class.
+    """
 
     def register(listener: F) -> F:
-        _listeners.append((name, listener, is_first))
+        _listeners.append((name, partial(_call_unless_later, name, listener) if is_last else listener))
         return listener
 
     return register
+
+
+def _call_unless_later(name: str, listener: Callable[..., object], session: Session, *args: object) -> None:
+    if listener not in getattr(session.dispatch, name).listeners:
+        listener(session, *args)
 
 
 def hear(session: Session) -> None:
@@ -71,7 +97,10 @@ def hear(session: Session) -> None:
     own = vars(session)
     if _HEARD in own:
         return
-    lent: _Lent = vars(type(session)).get(_LENT) or _lend(type(session))
+    cls = session.__class__  # not type(), for a session behind a proxy
+    lent: _Lent | None = vars(cls).get(_LENT)
+    if lent is None or lent.of is not cls:
+        lent = _lend(cls)
     if lent.cls is not None:
         events = _dispatch_of(lent.cls)
         for name, found in lent.events.items():
@@ -80,6 +109,12 @@ def hear(session: Session) -> None:
             _keep(before, events, lent)
         own["dispatch"] = events
     own[_HEARD] = True
+
+
+def hear_last(session: Session, name: str, listener: Callable[..., object]) -> None:
+    """Call a registered listener after those of other code that listens to this session by now. The session is heard."""
+    if len(getattr(session.dispatch, name)) > 1:  # else it is the only one
+        event.listen(session, name, listener)
 
 
 def _keep(before: Any, events: Any, lent: _Lent) -> None:  # noqa: ANN401 - of private classes
@@ -94,24 +129,24 @@ def _lend(cls: type[Session]) -> _Lent:
     for module in _MODULES:  # all listeners have to be registered by now
         import_module(f"session_aware._database.{module}")
     try:
-        bases: Any = (cls,)
+        bases: Any = (_Silent, cls)
         subclass = new_class(cls.__name__, bases, exec_body=lambda names: names.update(__module__=cls.__module__))
-        lent = _Lent(subclass, *({name: getattr(_dispatch_of(one), name) for name in _NAMES} for one in (subclass, cls)))
-        for name, listener, is_first in reversed(_listeners):
-            listeners = lent.events[name].parent_listeners
-            (listeners.appendleft if is_first else listeners.append)(listener)
+        lent = _Lent(
+            cls, subclass, *({name: getattr(_dispatch_of(one), name) for name in _NAMES} for one in (subclass, cls))
+        )
+        for name, listener in reversed(_listeners):
+            lent.events[name].parent_listeners.appendleft(listener)
     except Exception:  # noqa: BLE001 - the class, or its metaclass, may refuse for any reason
-        lent = _Lent(None, {}, {})
-        for name, listener, is_first in reversed(_listeners):
-            event.listen(cls, name, listener, insert=is_first, raw=True)
+        lent = _Lent(cls, None, {}, {})
+        for name, listener in reversed(_listeners):
+            event.listen(cls, name, listener, insert=True, raw=True)
     setattr(cls, _LENT, lent)
     return lent
 
 
-def _dispatch_of(cls: type[Session]) -> Any:  # noqa: ANN401 - of a private class
+def _dispatch_of(cls: Any) -> Any:  # noqa: ANN401 - a class of sessions; of a private class
     """Return what a new session of that class has as its ``dispatch``."""
-    shared: Any = Session.dispatch
-    return shared._for_class(cls)  # noqa: SLF001 - see the module
+    return cls.dispatch._for_class(cls)  # noqa: SLF001 - see the module
 
 
 def listen(target: Connection | Engine, name: str, listener: Callable[..., object]) -> Connection | Engine:
