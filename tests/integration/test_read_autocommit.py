@@ -7,7 +7,22 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import Column, Engine, Integer, MetaData, Table, create_engine, delete, insert, select, text, update
+from sqlalchemy import (
+    JSON,
+    Column,
+    Engine,
+    Integer,
+    MetaData,
+    Sequence,
+    Table,
+    create_engine,
+    delete,
+    insert,
+    literal_column,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker, with_loader_criteria
@@ -201,6 +216,7 @@ WRITES: dict[str, tuple[Callable[[Session], object], str]] = {
     ),
     "by a Query": (lambda s: s.query(Account).delete(), "DELETE"),
     "a table": (lambda s: s.execute(CREATE(Account.__table__)), "CREATE TABLE"),
+    "a sequence": (lambda s: s.scalar(Sequence("numbers")), "SEQUENCE"),
     "a text of DDL": (lambda s: s.execute(DROP("DROP TABLE account")), "DDL"),
 }
 
@@ -223,6 +239,11 @@ def test_construct_that_writes_is_not_sent(database: SyncDatabase, kind: str) ->
         f"({verb}). It was not sent. Remove both, or write in a method without them."
     )
     assert database.owners() == ["ann"]
+
+
+def test_next_value_of_a_sequence_is_not_sent(postgres: SyncDatabase) -> None:
+    with pytest.raises(PolicyConflictError, match=r"this statement writes \(SEQUENCE\)"):
+        seeded(postgres).run(lambda session: session.scalar(select(Sequence("numbers").next_value())))
 
 
 def test_defaults_of_a_construct_that_writes_are_not_asked_for(sqlite: SyncDatabase) -> None:
@@ -275,6 +296,21 @@ def test_lock_that_would_be_released_at_once_is_refused(database: SyncDatabase, 
     )
 
 
+class Attributes(JSON):
+    """Finds what is in a document by any attribute of its column."""
+
+    class Comparator(JSON.Comparator[Any]):
+        def __getattr__(self, name: str) -> Any:
+            return self.expr[name].as_string()
+
+    comparator_factory = Comparator
+
+
+def test_column_that_has_every_attribute_is_no_lock(sqlite: SyncDatabase) -> None:
+    document: Any = literal_column('\'{"city": "Rome"}\'', Attributes())
+    assert seeded(sqlite).run(lambda session: session.scalar(select(Account.owner).where(document.city == "Rome"))) == "ann"
+
+
 def test_text_is_refused_by_the_server_if_its_default_is_read_only(postgres: SyncDatabase) -> None:
     engine = create_engine(postgres.engine.url, connect_args={"options": "-c default_transaction_read_only=on"})
     accounts = accounts_on(sessionmaker(engine))
@@ -322,6 +358,14 @@ def test_savepoint_is_refused(database: SyncDatabase) -> None:
     assert accounts.names() == ["ann"]
 
 
+NAMED: dict[str, Callable[[Session], Engine]] = {
+    "get_bind": lambda session: cast("Engine", session.get_bind()),
+    "with options": lambda session: cast("Engine", session.get_bind()).execution_options(mine=1),
+    "of its connection": lambda session: session.connection().engine.execution_options(mine=1),
+}
+
+
+@pytest.mark.parametrize("named", NAMED)
 @pytest.mark.parametrize(
     "write",
     [
@@ -331,14 +375,27 @@ def test_savepoint_is_refused(database: SyncDatabase) -> None:
         lambda bind: CREATE(Account.__table__)._execute_on_connection(bind.connect(), {}, {}),
     ],
 )
-def test_engine_that_the_session_names_refuses_as_well(database: SyncDatabase, write: Callable[[Any], object]) -> None:
+def test_engine_that_the_session_names_refuses_as_well(
+    database: SyncDatabase, write: Callable[[Any], object], named: str
+) -> None:
     def body(session: Session) -> None:
         with pytest.raises(PolicyConflictError, match=r"^session.get_bind\(\): it is read_only, in AUTOCOMMIT"):
-            write(session.get_bind())
+            write(NAMED[named](session))
         gc.collect()
 
     seeded(database).run(body)
     assert database.owners() == ["ann"]
+
+
+def test_engine_made_from_that_of_the_session_may_have_transactions(postgres: SyncDatabase) -> None:
+    def body(session: Session) -> None:
+        engine = cast("Engine", session.get_bind()).execution_options(isolation_level="SERIALIZABLE")
+        with Session(engine) as other, other.begin():
+            other.add(Account(owner="bob"))
+            other.begin_nested().commit()
+
+    seeded(postgres).run(body)
+    assert postgres.owners() == ["ann", "bob"]
 
 
 def engines_in_autocommit(database: SyncDatabase) -> list[Engine]:
@@ -378,6 +435,16 @@ def test_engine_that_changes_its_options_gets_another_twin(postgres: SyncDatabas
     accounts.run(look)
     assert options == [None, 1, 1]
     engine.dispose()
+
+
+def test_what_a_body_does_to_the_options_of_its_engine_ends_with_it(database: SyncDatabase) -> None:
+    def options(session: Session) -> dict[str, Any]:
+        return dict(session.connection().get_execution_options())
+
+    accounts = seeded(database)
+    before = accounts.run(options)
+    accounts.run(lambda session: cast("Engine", session.get_bind()).update_execution_options(mine=1))
+    assert accounts.run(options) == before
 
 
 def test_session_with_several_binds_reads_so_on_each(databases: Any) -> None:

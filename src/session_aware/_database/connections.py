@@ -293,7 +293,7 @@ class Preparation:
         # An engine may be in AUTOCOMMIT by itself. A listener of SQLite may send BEGIN (None), which does no harm here.
         if driver.is_autocommit(connection) is False and not is_pretended:
             check_isolation_level(_AUTOCOMMIT, connection.get_isolation_level(), name=self._name)
-        if not events.refuses_writes(connection.engine):
+        if not events.refuses_writes(connection):
             events.refuse_writes(connection)
             if not is_pretended:
                 self._undo.append(partial(events.allow_writes, connection))
@@ -317,16 +317,16 @@ class Preparation:
 def _twin(engine: Engine, options: dict[str, Any]) -> Engine:
     """Return the engine with execution options, on the same pool.
 
-    An engine keeps its twins for later units. SQLAlchemy copies the engine's own options and ``echo`` into a twin, so a
-    change of those asks for another one.
+    An engine keeps its twins, and what listens to them, for later units. SQLAlchemy copies the engine's own options and
+    ``echo`` into a twin, so a change of those asks for another one, as does one of the twin's options.
     """
-    own = engine.get_execution_options()
-    twins: dict[tuple[object, ...], tuple[object, Engine]] = vars(engine).setdefault(_TWINS_KEY, {})
+    twins: dict[tuple[object, ...], tuple[object, Engine, object]] = vars(engine).setdefault(_TWINS_KEY, {})
     key = (engine.echo, *options.items())
-    known = twins.get(key)
-    if known is None or known[0] is not own:
-        known = twins[key] = own, _new_twin(engine, options)
-    return known[1]
+    own, twin, its = twins.get(key, (None, engine, None))
+    if own is not engine.get_execution_options() or its is not twin.get_execution_options():
+        own, twin = engine.get_execution_options(), _new_twin(engine, options)
+        twins[key] = own, twin, twin.get_execution_options()
+    return twin
 
 
 def _new_twin(engine: Engine, options: dict[str, Any]) -> Engine:

@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 from sqlalchemy import Connection, Engine, NestedTransaction, RootTransaction, event
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, SessionTransaction, SessionTransactionOrigin
-from sqlalchemy.schema import ExecutableDDLElement
+from sqlalchemy.schema import ExecutableDDLElement, Sequence
 from sqlalchemy.sql import visitors
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.sql.elements import ReleaseSavepointClause, SavepointClause
+from sqlalchemy.sql.functions import next_value
+from sqlalchemy.sql.selectable import GenerativeSelect
 
 from session_aware._database import faults
 from session_aware._database.listeners import hear_last, heard, listen, savepoint_around, unlisten
@@ -192,14 +194,15 @@ def refuse_writes(target: Connection | Engine) -> None:
         target: A connection, or an engine whose connections are all in AUTOCOMMIT.
     """
     if isinstance(target, Engine):
-        vars(target)[_REFUSES_KEY] = True
+        target.update_execution_options(**{_REFUSES_KEY: True})  # an engine that is made from this one has them, too
     listen(target, "before_execute", _refuse_write)
     listen(target, "before_cursor_execute", _refuse_inner_write)
 
 
-def refuses_writes(engine: Engine) -> bool:
-    """Say whether ``refuse_writes`` was called for this engine."""
-    return _REFUSES_KEY in vars(engine)
+def refuses_writes(connection: Connection) -> bool:
+    """Say whether ``refuse_writes`` was called for the connection's engine, and no other level is set since."""
+    options = connection.get_execution_options()
+    return _REFUSES_KEY in options and options.get("isolation_level", "AUTOCOMMIT") == "AUTOCOMMIT"
 
 
 def allow_writes(connection: Connection) -> None:
@@ -210,7 +213,7 @@ def allow_writes(connection: Connection) -> None:
 
 def _refuse_write(connection: Connection, statement: Any, *_: object) -> None:  # noqa: ANN401 - whatever SQLAlchemy executes
     # As early as that, because the defaults of an INSERT may be asked of the server before it is sent.
-    if _writes(statement) or (isinstance(statement, SavepointClause) and refuses_writes(connection.engine)):
+    if _writes(statement) or (isinstance(statement, SavepointClause) and refuses_writes(connection)):
         _refuse_part(connection, statement)
 
 
@@ -230,23 +233,25 @@ def _refuse_inner_write(
 
 
 def _writes(construct: object) -> bool:
-    return isinstance(construct, UpdateBase | ExecutableDDLElement)
+    return isinstance(construct, UpdateBase | ExecutableDDLElement | Sequence | next_value)
 
 
 def _locks(construct: object) -> bool:
-    return getattr(construct, "_for_update_arg", None) is not None  # SQLAlchemy has no public name for it
+    # SQLAlchemy has no public name for it.
+    return isinstance(construct, GenerativeSelect) and construct._for_update_arg is not None  # noqa: SLF001
 
 
 def _refuse_part(connection: Connection, part: Any) -> None:  # noqa: ANN401 - see above
     owner = owner_of(connection)
-    is_without = not refuses_writes(connection.engine) if owner is None else not owner.is_autocommit
+    is_without = not refuses_writes(connection) if owner is None else not owner.is_autocommit
     if is_without:
         return  # the listener is on a Connection of other code, or before SQLAlchemy 2.0.38 on the whole engine, see listen
     name = "session.get_bind()" if owner is None else owner.name
     if _writes(part):
+        kind = "sequence" if isinstance(part, next_value) else part.__visit_name__.replace("_", " ")
         msg = (
             f"{name}: it is read_only, in AUTOCOMMIT, where nothing could be rolled back, and this statement writes "
-            f"({part.__visit_name__.replace('_', ' ').upper()}). It was not sent. Remove both, or write in a method "
+            f"({kind.upper()}). It was not sent. Remove both, or write in a method "
             "without them."
         )
     elif _locks(part):
