@@ -244,6 +244,7 @@ def test_services_of_main_work_in_another_process(pickler: str, tmp_path: Path) 
     assert said == ["", "seen\n"]
 
 
+@has_lane
 @pytest.mark.parametrize("pickler", PICKLERS)
 def test_class_of_sessions_that_units_have_used_is_pickled_as_before(pickler: str, tmp_path: Path) -> None:
     assert run(tmp_path / "program.py", USED_SESSIONS.replace("{pickler}", pickler)) == ""
