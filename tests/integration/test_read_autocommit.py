@@ -387,12 +387,14 @@ def test_engine_that_the_session_names_refuses_as_well(
     assert database.owners() == ["ann"]
 
 
-def test_engine_made_from_that_of_the_session_may_have_transactions(postgres: SyncDatabase) -> None:
+def test_connection_from_the_engine_of_the_session_may_have_a_level_with_transactions(postgres: SyncDatabase) -> None:
     def body(session: Session) -> None:
-        engine = cast("Engine", session.get_bind()).execution_options(isolation_level="SERIALIZABLE")
-        with Session(engine) as other, other.begin():
-            other.add(Account(owner="bob"))
-            other.begin_nested().commit()
+        engine = cast("Engine", session.get_bind())
+        with engine.connect().execution_options(isolation_level="SERIALIZABLE") as connection:
+            with Session(connection) as other, other.begin():
+                other.add(Account(owner="bob"))
+                other.begin_nested().commit()
+            connection.commit()
 
     seeded(postgres).run(body)
     assert postgres.owners() == ["ann", "bob"]
