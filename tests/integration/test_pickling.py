@@ -244,6 +244,20 @@ def test_services_of_main_work_in_another_process(pickler: str, tmp_path: Path) 
     assert said == ["", "seen\n"]
 
 
+def test_class_of_sessions_that_only_a_function_knows_goes_by_value_after_a_unit() -> None:
+    class Local(Session):
+        pass
+
+    @auto_session_func(session_factory=sessionmaker(class_=Local))
+    def run(*, session: Session = NEW_SESSION) -> type[Session]:
+        return type(session)
+
+    cloudpickle: Any = importlib.import_module("cloudpickle")  # has no types
+    made = run()
+    assert issubclass(made, Local)
+    assert cloudpickle.loads(cloudpickle.dumps(made)) is made
+
+
 @has_lane
 @pytest.mark.parametrize("pickler", PICKLERS)
 def test_class_of_sessions_that_units_have_used_is_pickled_as_before(pickler: str, tmp_path: Path) -> None:
